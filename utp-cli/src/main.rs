@@ -1,0 +1,2 @@
+//! The `utp` command.
+fn main() {}

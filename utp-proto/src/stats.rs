@@ -1,0 +1,110 @@
+//! Counters and gauges, per connection and per endpoint.
+
+use std::time::Duration;
+
+/// What one connection has seen. Counters count from its opening and saturate never in practice
+/// (64 bits); gauges are of the moment of the call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionStats {
+    /// Smoothed round-trip time (RFC 6298 `SRTT`); zero until the first sample.
+    pub rtt: Duration,
+    /// Round-trip time variation (RFC 6298 `RTTVAR`).
+    pub rtt_var: Duration,
+    /// Smallest round-trip time seen.
+    pub min_rtt: Duration,
+    /// Retransmission time-out in force, back-off included.
+    pub rto: Duration,
+    /// Congestion window, bytes.
+    pub cwnd: u64,
+    /// Slow-start threshold, bytes; `u64::MAX` until the first congestion.
+    pub ssthresh: u64,
+    /// Payload bytes sent and neither acknowledged, selectively acknowledged nor given up as lost.
+    pub bytes_in_flight: u64,
+    /// Packets that occupy a sequence number at the peer and are not acknowledged.
+    pub packets_in_flight: u64,
+    /// Lowest one-way delay in the base history, in the peer's clock frame; only differences mean
+    /// anything.
+    pub base_delay: Duration,
+    /// Queueing delay our packets see: filtered one-way delay above the base.
+    pub queueing_delay: Duration,
+    /// Datagrams sent, of every type.
+    pub packets_sent: u64,
+    /// Datagrams received that belonged to this connection.
+    pub packets_received: u64,
+    /// DATA packets sent, retransmissions included.
+    pub data_packets_sent: u64,
+    /// DATA packets received, duplicates included.
+    pub data_packets_received: u64,
+    /// STATE packets sent: pure acknowledgements, window updates, keep-alives.
+    pub acks_sent: u64,
+    /// Bytes of UDP payload sent, headers included.
+    pub wire_bytes_sent: u64,
+    /// Bytes of UDP payload received, headers included.
+    pub wire_bytes_received: u64,
+    /// Packets sent again, for whatever reason.
+    pub retransmits: u64,
+    /// Of those, the ones that loss detection triggered without a time-out.
+    pub fast_retransmits: u64,
+    /// Retransmissions that turned out to be needless.
+    pub spurious_retransmits: u64,
+    /// Packets declared lost (path-MTU probes not counted).
+    pub packets_lost: u64,
+    /// Times the congestion window was reduced because of loss.
+    pub congestion_events: u64,
+    /// Retransmission time-outs.
+    pub timeouts: u64,
+    /// DATA received a second time.
+    pub duplicate_packets: u64,
+    /// Datagrams dropped because a field was impossible: ack_nr never sent, sequence number outside
+    /// the window, RESET that fits nothing we sent.
+    pub invalid_packets: u64,
+    /// DATA dropped because it was beyond the receive window or the reorder bound.
+    pub overflow_packets: u64,
+    /// Largest UDP payload in use, bytes.
+    pub mtu: u64,
+    /// Path-MTU probes sent.
+    pub mtu_probes_sent: u64,
+    /// Path-MTU probes lost.
+    pub mtu_probes_lost: u64,
+    /// The peer's receive window as last advertised, bytes.
+    pub peer_window: u64,
+    /// The receive window we last advertised, bytes.
+    pub receive_window: u64,
+}
+
+/// What one endpoint has seen. "Received by the kernel, parsed, accepted" can be told apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndpointStats {
+    /// Datagrams given to [`handle_datagram`](crate::Endpoint::handle_datagram).
+    pub datagrams_received: u64,
+    /// Of those, the ones that are not uTP version 1 and went back to the caller.
+    pub datagrams_not_utp: u64,
+    /// uTP datagrams that were truncated or had a broken extension chain.
+    pub datagrams_malformed: u64,
+    /// Well-formed datagrams that fit no connection (RESET sent if the limiter allowed).
+    pub datagrams_unmatched: u64,
+    /// Datagrams taken by a connection.
+    pub datagrams_accepted: u64,
+    /// Datagrams handed out by [`poll_transmit`](crate::Endpoint::poll_transmit).
+    pub datagrams_sent: u64,
+    /// Connections open now, those still being opened by us included.
+    pub connections: u64,
+    /// Connections that peers have begun to open and not confirmed yet.
+    pub half_open: u64,
+    /// Ended connections whose last acknowledgement may have to be repeated.
+    pub lingering: u64,
+    /// Confirmed connections that wait for [`accept`](crate::Endpoint::accept).
+    pub backlog: u64,
+    /// SYNs dropped because the backlog, the half-open table or the connection table was full.
+    pub syns_dropped: u64,
+    /// SYNs refused because the endpoint does not listen.
+    pub syns_refused: u64,
+    /// RESETs sent to datagrams that fit nothing.
+    pub resets_sent: u64,
+    /// RESETs not sent because of the rate limit.
+    pub resets_suppressed: u64,
+    /// Incoming RESETs that were not credible and therefore ignored.
+    pub resets_ignored: u64,
+}
