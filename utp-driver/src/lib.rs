@@ -1,1 +1,24 @@
-//! Skeleton.
+//! What every adapter of [`utp_proto`] needs and no runtime owns.
+//!
+//! - [`socket`]: binding, dual stack, kernel buffers; [`addr`]: one form of each address.
+//! - [`udp`]: batched UDP I/O between an endpoint and a socket. All that an adapter without tasks needs.
+//! - [`runtime`]: the traits that an asynchronous runtime implements, about forty lines.
+//! - [`hub`]: sockets and streams for such a runtime, complete: its adapter wraps [`SocketHandle`] and
+//!   [`StreamHandle`] into types of its own with the traits that its users expect.
+//!
+//! Applications use an adapter (`utp-tokio` and its siblings), not this crate.
+#![forbid(unsafe_code)]
+
+pub mod addr;
+mod config;
+mod driver;
+pub mod hub;
+pub mod runtime;
+pub mod socket;
+pub mod stats;
+pub mod udp;
+
+pub use config::SocketConfig;
+pub use hub::{Ending, Incoming, SocketHandle, StreamHandle, open};
+pub use socket::BufferSizes;
+pub use stats::SocketStats;

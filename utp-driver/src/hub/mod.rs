@@ -1,0 +1,243 @@
+//! The state that the driver's task and the application's tasks share, behind one mutex that is never
+//! held during a system call.
+//!
+//! [`SocketHandle`] and [`StreamHandle`] are the application's side: everything that an asynchronous
+//! adapter offers is implemented by them, once. The driver's task is the other side;
+//! it does its work in turns (`turn.rs`, `driver.rs`).
+
+mod datagrams;
+mod ports;
+mod socket;
+mod stream;
+mod turn;
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use utp_proto::Endpoint;
+
+pub use ports::Ending;
+pub use socket::{Incoming, SocketHandle};
+pub use stream::StreamHandle;
+pub(crate) use turn::{Next, Turn};
+
+use crate::driver::Driver;
+use crate::runtime::{AsyncUdpSocket, Runtime};
+use crate::stats::{ReceiveStats, SendStats};
+use crate::udp::Udp;
+use crate::{SocketConfig, stats::SocketStats};
+use datagrams::Datagrams;
+use ports::{Ports, Waiters};
+
+/// One UDP socket, its endpoint, and everybody who waits for either.
+#[derive(Debug)]
+pub(crate) struct Hub<S> {
+    pub(crate) udp: Udp<S>,
+    pub(crate) now: fn() -> Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    endpoint: Endpoint,
+    ports: Ports,
+    datagrams: Datagrams,
+    /// Tasks that wait for an incoming connection.
+    accepting: Waiters,
+    /// Tasks that wait until no connection is open.
+    unused: Waiters,
+    /// Tasks that wait until nothing at all is left to do.
+    idle: Waiters,
+    /// Tasks that wait for a foreign datagram.
+    receiving: Waiters,
+    /// Tasks that wait to send a foreign datagram.
+    sending: Waiters,
+    /// Times that the socket was seen writable on behalf of `sending`.
+    writable: u64,
+    /// [`SocketHandle`]s. Without one nobody can accept or connect.
+    owners: usize,
+    listening: bool,
+    /// Whether an application's task left something for the driver to do.
+    work: bool,
+    /// The driver's task, while it sleeps and wants to know of `work`.
+    driver: Option<Waker>,
+    /// Whether there is no driver any more: its runtime was shut down.
+    orphaned: bool,
+    receive: ReceiveStats,
+    send: SendStats,
+    foreign_sent: u64,
+}
+
+/// Something that any number of tasks may wait for.
+#[derive(Debug, Clone, Copy)]
+enum Queue {
+    Accepting,
+    Unused,
+    Idle,
+    Receiving,
+    Sending,
+    Acked(usize),
+    Ended(usize),
+}
+
+/// Sets a bound `socket` up, starts its driver and gives the handle that owns it.
+///
+/// # Errors
+/// `InvalidInput` if it is not a UDP socket; otherwise those of the system.
+pub fn open<R: Runtime>(
+    socket: std::net::UdpSocket,
+    config: &SocketConfig,
+) -> io::Result<SocketHandle<R::Socket>> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(io::Error::other)?;
+    let udp = Udp::new(socket, config, R::register)?;
+    let state = State {
+        endpoint: Endpoint::new(Arc::clone(&config.protocol), seed, R::now()),
+        ports: Ports::default(),
+        datagrams: Datagrams::new(config.datagram_queue),
+        accepting: Waiters::default(),
+        unused: Waiters::default(),
+        idle: Waiters::default(),
+        receiving: Waiters::default(),
+        sending: Waiters::default(),
+        writable: 0,
+        owners: 1,
+        listening: true,
+        work: false,
+        driver: None,
+        orphaned: false,
+        receive: ReceiveStats::default(),
+        send: SendStats::default(),
+        foreign_sent: 0,
+    };
+    let hub = Arc::new(Hub { udp, now: R::now, state: Mutex::new(state) });
+    R::spawn(Driver::<R>::new(Arc::clone(&hub)));
+    Ok(SocketHandle::new(hub))
+}
+
+impl<S> Hub<S> {
+    /// The state, for the driver.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        // After a panic under the lock the driver is gone, which its handles then report.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `operation` for the application, and wakes the driver if it left work and the driver sleeps.
+    fn with<T>(&self, operation: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let result = operation(&mut state);
+        let driver = if state.work { state.driver.take() } else { None };
+        drop(state);
+        if let Some(driver) = driver {
+            driver.wake();
+        }
+        result
+    }
+
+    /// Waits in `queue` until `check` gives something. Dropping the future leaves the queue.
+    async fn wait<T>(&self, queue: Queue, mut check: impl FnMut(&mut State) -> Option<T>) -> T {
+        let mut place = Place { hub: self, queue, id: 0 };
+        poll_fn(|cx| self.poll_wait(cx, queue, &mut place.id, &mut check)).await
+    }
+
+    fn poll_wait<T>(
+        &self,
+        cx: &Context<'_>,
+        queue: Queue,
+        id: &mut u64,
+        check: impl FnOnce(&mut State) -> Option<T>,
+    ) -> Poll<T> {
+        self.with(|state| match check(state) {
+            Some(result) => Poll::Ready(result),
+            None => {
+                state.waiters(queue).register(id, cx);
+                Poll::Pending
+            }
+        })
+    }
+}
+
+impl<S: AsyncUdpSocket> Hub<S> {
+    fn stats(&self) -> SocketStats {
+        let state = self.lock();
+        SocketStats {
+            endpoint: state.endpoint.stats(),
+            receive: state.receive,
+            send: state.send,
+            foreign_received: state.datagrams.received,
+            foreign_dropped: state.datagrams.dropped,
+            foreign_sent: state.foreign_sent,
+        }
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.udp.local_addr()
+    }
+}
+
+impl State {
+    fn waiters(&mut self, queue: Queue) -> &mut Waiters {
+        match queue {
+            Queue::Accepting => &mut self.accepting,
+            Queue::Unused => &mut self.unused,
+            Queue::Idle => &mut self.idle,
+            Queue::Receiving => &mut self.receiving,
+            Queue::Sending => &mut self.sending,
+            Queue::Acked(key) => &mut self.ports.get_mut(key).acked,
+            Queue::Ended(key) => &mut self.ports.get_mut(key).ended,
+        }
+    }
+
+    /// Refuses connections from now on, those that nobody has accepted included.
+    fn stop_listening(&mut self) {
+        self.listening = false;
+        self.endpoint.stop_listening();
+        self.refuse_backlog();
+        self.work = true;
+    }
+
+    fn refuse_backlog(&mut self) {
+        while let Some(handle) = self.endpoint.accept() {
+            if let Some(mut connection) = self.endpoint.connection(handle) {
+                connection.abort();
+            }
+        }
+    }
+
+    /// The driver is gone: nothing will ever happen again.
+    pub(crate) fn orphan(&mut self, wakers: &mut Vec<Waker>) {
+        self.orphaned = true;
+        self.driver = None;
+        for port in self.ports.iter_mut() {
+            port.wake_all(wakers);
+        }
+        let queues = [Queue::Accepting, Queue::Unused, Queue::Idle, Queue::Receiving, Queue::Sending];
+        for queue in queues {
+            self.waiters(queue).wake(wakers);
+        }
+    }
+}
+
+/// A task's place in a queue, given up when the task stops waiting.
+struct Place<'a, S> {
+    hub: &'a Hub<S>,
+    queue: Queue,
+    id: u64,
+}
+
+impl<S> Drop for Place<'_, S> {
+    fn drop(&mut self) {
+        if self.id != 0 {
+            self.hub.lock().waiters(self.queue).remove(self.id);
+        }
+    }
+}
+
+/// What every operation says after the runtime that drove the socket was shut down.
+fn orphaned() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the runtime that drove this socket is gone")
+}

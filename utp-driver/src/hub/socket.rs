@@ -1,0 +1,234 @@
+//! The application's side of a socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use super::{Hub, Place, Queue, State, StreamHandle, orphaned};
+use crate::addr::canonical;
+use crate::runtime::AsyncUdpSocket;
+use crate::socket::BufferSizes;
+use crate::stats::SocketStats;
+use crate::udp::unreachable_family;
+
+/// A bound UDP socket that connects and accepts. Clones share it.
+///
+/// When the last clone is dropped, connections that nobody accepted are refused and no more come in.
+/// The driver goes on until the last stream has ended and its peer knows, and ends then.
+#[derive(Debug)]
+pub struct SocketHandle<S> {
+    hub: Arc<Hub<S>>,
+}
+
+impl<S> Clone for SocketHandle<S> {
+    fn clone(&self) -> Self {
+        self.hub.lock().owners += 1;
+        Self { hub: Arc::clone(&self.hub) }
+    }
+}
+
+impl<S> Drop for SocketHandle<S> {
+    fn drop(&mut self) {
+        self.hub.with(|state| {
+            state.owners -= 1;
+            if state.owners == 0 {
+                state.stop_listening();
+            }
+        });
+    }
+}
+
+impl<S: AsyncUdpSocket> SocketHandle<S> {
+    /// Takes over the count of one owner with which the hub begins.
+    pub(super) fn new(hub: Arc<Hub<S>>) -> Self {
+        Self { hub }
+    }
+
+    /// The address that the socket is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.hub.local_addr()
+    }
+
+    /// The kernel buffers that the system granted.
+    pub fn buffer_sizes(&self) -> BufferSizes {
+        self.hub.udp.buffers()
+    }
+
+    /// Counters. Those of the I/O layer are as of the driver's last turn.
+    pub fn stats(&self) -> SocketStats {
+        self.hub.stats()
+    }
+
+    /// Opens a connection. Cancel-safe: dropping the future aborts the attempt.
+    ///
+    /// # Errors
+    /// `TimedOut` if nobody answers, `ConnectionRefused` if the peer does not accept,
+    /// `HostUnreachable` if the network says so; `InvalidInput` for an address that cannot be connected
+    /// to from this socket.
+    pub async fn connect(&self, peer: SocketAddr) -> io::Result<StreamHandle<S>> {
+        let peer = canonical(peer);
+        if self.hub.udp.destination(peer).is_none() {
+            return Err(unreachable_family());
+        }
+        let now = (self.hub.now)();
+        let key = self.hub.with(|state| {
+            state.check_driver()?;
+            let handle = state.endpoint.connect(now, peer)?;
+            state.work = true;
+            io::Result::Ok(state.ports.insert(handle))
+        })?;
+        let stream = StreamHandle::new(Arc::clone(&self.hub), key, peer);
+        stream.connected().await?;
+        Ok(stream)
+    }
+
+    /// The next incoming connection. Cancel-safe: no connection is lost. Several tasks may wait.
+    ///
+    /// # Errors
+    /// `NotConnected` once [`stop_listening`](Self::stop_listening) was called.
+    pub async fn accept(&self) -> io::Result<StreamHandle<S>> {
+        self.hub.wait(Queue::Accepting, |state| self.take_incoming(state)).await
+    }
+
+    /// [`accept`](Self::accept) as a stream of connections.
+    pub fn incoming(&self) -> Incoming<S> {
+        Incoming { socket: self.clone(), place: 0 }
+    }
+
+    /// Refuses connections from now on, those that nobody has accepted included. Streams go on, and
+    /// connections can still be opened.
+    pub fn stop_listening(&self) {
+        self.hub
+            .with(|state| {
+                state.stop_listening();
+                // Whoever waits in vain learns it now, also where no driver is left to tell.
+                let mut wakers = Vec::new();
+                state.accepting.wake(&mut wakers);
+                wakers
+            })
+            .into_iter()
+            .for_each(std::task::Waker::wake);
+    }
+
+    /// Resolves when no connection is open. Cancel-safe.
+    ///
+    /// # Errors
+    /// `NotConnected` if the runtime that drove the socket is gone.
+    pub async fn unused(&self) -> io::Result<()> {
+        self.hub
+            .wait(Queue::Unused, |state| match state.check_driver() {
+                Err(error) => Some(Err(error)),
+                Ok(()) => (state.endpoint.open_connections() == 0).then_some(Ok(())),
+            })
+            .await
+    }
+
+    /// Resolves when no connection is open and, besides, no peer can be left that waits for the last
+    /// acknowledgement (which takes [`Config::linger`](utp_proto::Config::linger) after the last
+    /// connection's end): a program that ends now leaves nobody guessing. Cancel-safe.
+    ///
+    /// # Errors
+    /// `NotConnected` if the runtime that drove the socket is gone.
+    pub async fn idle(&self) -> io::Result<()> {
+        self.hub
+            .wait(Queue::Idle, |state| match state.check_driver() {
+                Err(error) => Some(Err(error)),
+                Ok(()) => state.endpoint.is_idle().then_some(Ok(())),
+            })
+            .await
+    }
+
+    /// The next datagram that is not uTP: its length, cut to that of `buf`, and its sender.
+    /// Cancel-safe: no datagram is lost. Several tasks may wait.
+    ///
+    /// # Errors
+    /// `NotConnected` if the runtime that drove the socket is gone.
+    pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let (from, data) = self
+            .hub
+            .wait(Queue::Receiving, |state| match state.datagrams.pop() {
+                Some(datagram) => Some(Ok(datagram)),
+                None => state.check_driver().err().map(Err),
+            })
+            .await?;
+        let len = data.len().min(buf.len());
+        buf[..len].copy_from_slice(&data[..len]);
+        Ok((len, from))
+    }
+
+    /// Sends a datagram that is not uTP. Cancel-safe: it is sent whole or not at all.
+    ///
+    /// # Errors
+    /// What the system says to this datagram, and `InvalidInput` for a peer of the wrong address family.
+    pub async fn send_to(&self, data: &[u8], to: SocketAddr) -> io::Result<()> {
+        loop {
+            let seen = self.hub.lock().writable;
+            match self.hub.udp.send_to(data, to) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => {
+                    self.hub.lock().foreign_sent += u64::from(result.is_ok());
+                    return result;
+                }
+            }
+            self.hub
+                .wait(Queue::Sending, |state| {
+                    state.work = true;
+                    match state.check_driver() {
+                        Err(error) => Some(Err(error)),
+                        Ok(()) => (state.writable != seen).then_some(Ok(())),
+                    }
+                })
+                .await?;
+        }
+    }
+
+    fn take_incoming(&self, state: &mut State) -> Option<io::Result<StreamHandle<S>>> {
+        while let Some(handle) = state.endpoint.accept() {
+            let Some(connection) = state.endpoint.connection(handle) else { continue };
+            let peer = connection.remote_addr();
+            let key = state.ports.insert(handle);
+            return Some(Ok(StreamHandle::new(Arc::clone(&self.hub), key, peer)));
+        }
+        if let Err(error) = state.check_driver() {
+            return Some(Err(error));
+        }
+        if state.listening { None } else { Some(Err(not_listening())) }
+    }
+}
+
+/// Incoming connections, one after another. Made by [`SocketHandle::incoming`].
+#[derive(Debug)]
+pub struct Incoming<S> {
+    socket: SocketHandle<S>,
+    place: u64,
+}
+
+impl<S: AsyncUdpSocket> Incoming<S> {
+    /// The next connection; `None` once the socket no longer listens.
+    pub fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Option<StreamHandle<S>>> {
+        let Self { socket, place } = self;
+        socket.hub.poll_wait(cx, Queue::Accepting, place, |state| socket.take_incoming(state)).map(Result::ok)
+    }
+
+    /// The socket that they come in on.
+    pub fn socket(&self) -> &SocketHandle<S> {
+        &self.socket
+    }
+}
+
+impl<S> Drop for Incoming<S> {
+    fn drop(&mut self) {
+        drop(Place { hub: &self.socket.hub, queue: Queue::Accepting, id: self.place });
+    }
+}
+
+impl State {
+    pub(super) fn check_driver(&self) -> io::Result<()> {
+        if self.orphaned { Err(orphaned()) } else { Ok(()) }
+    }
+}
+
+fn not_listening() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "the socket no longer accepts connections")
+}

@@ -1,0 +1,341 @@
+//! The application's side of a connection.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{BufMut, Bytes};
+use utp_proto::{CloseReason, Connection, ConnectionStats, ReadError, WriteError};
+
+use super::ports::{Ending, Port, register};
+use super::{Hub, Queue, State, orphaned};
+use crate::runtime::AsyncUdpSocket;
+
+/// A connection that the application holds. Dropping it closes it gracefully in the background: what
+/// was written is delivered, what comes is thrown away.
+///
+/// One task may read while another one writes. The methods that poll remember one reading and one
+/// writing task, the latest; those that are `async` can be waited for by any number.
+#[derive(Debug)]
+pub struct StreamHandle<S> {
+    hub: Arc<Hub<S>>,
+    key: usize,
+    peer: SocketAddr,
+}
+
+impl<S> Drop for StreamHandle<S> {
+    fn drop(&mut self) {
+        self.hub.with(|state| {
+            let port = state.ports.remove(self.key);
+            if let Some(mut connection) = state.endpoint.connection(port.handle) {
+                if connection.is_connected() { connection.close() } else { connection.abort() }
+            }
+            state.work = true;
+        });
+    }
+}
+
+impl<S: AsyncUdpSocket> StreamHandle<S> {
+    pub(super) fn new(hub: Arc<Hub<S>>, key: usize, peer: SocketAddr) -> Self {
+        Self { hub, key, peer }
+    }
+
+    /// The peer.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The address that the socket is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.hub.local_addr()
+    }
+
+    /// Payload bytes read so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.hub.lock().ports.get_mut(self.key).bytes_read
+    }
+
+    /// Payload bytes written so far.
+    pub fn bytes_written(&self) -> u64 {
+        self.hub.lock().ports.get_mut(self.key).bytes_written
+    }
+
+    /// Payload bytes of those that the peer has acknowledged.
+    pub fn bytes_acked(&self) -> u64 {
+        self.hub.lock().ports.get_mut(self.key).bytes_acked
+    }
+
+    /// Counters and gauges; after the end, the last ones.
+    pub fn stats(&self) -> ConnectionStats {
+        let mut state = self.hub.lock();
+        let (port, connection) = state.stream(self.key);
+        match (&port.ending, connection) {
+            (Some(ending), _) => ending.1,
+            (None, Some(connection)) => connection.stats(),
+            (None, None) => ConnectionStats::default(),
+        }
+    }
+
+    /// Reads what has arrived into `buf`, as much as fits or is there. `Ok(0)` (for a `buf` with room):
+    /// the peer finished.
+    ///
+    /// # Errors
+    /// How the connection ended, if not by the peer's FIN, once everything that had arrived was read.
+    pub fn poll_read(&self, cx: &Context<'_>, buf: &mut impl BufMut) -> Poll<io::Result<usize>> {
+        if !buf.has_remaining_mut() {
+            return Poll::Ready(Ok(0));
+        }
+        self.hub.with(|state| {
+            let (port, connection) = state.stream(self.key);
+            let Some(mut connection) = connection else { return Poll::Ready(port.read_after_end()) };
+            let mut read = 0;
+            while read < LOCKED_COPY && buf.has_remaining_mut() {
+                let chunk = connection.chunk();
+                let len = chunk.len().min(buf.remaining_mut());
+                if len == 0 {
+                    break;
+                }
+                buf.put_slice(&chunk[..len]);
+                connection.consume(len);
+                read += len;
+            }
+            if read > 0 {
+                port.bytes_read += read as u64;
+                state.work = true; // the window may have opened
+                return Poll::Ready(Ok(read));
+            }
+            match connection.read_state() {
+                Ok(_) => Poll::Ready(Ok(0)),
+                Err(ReadError::Blocked) => {
+                    register(&mut port.read, cx);
+                    state.pending()
+                }
+                Err(error) => Poll::Ready(Err(error.into())),
+            }
+        })
+    }
+
+    /// Queues a copy of as much of `data` as fits.
+    ///
+    /// # Errors
+    /// `BrokenPipe` after [`poll_shutdown`](Self::poll_shutdown); how the connection ended, if it did.
+    pub fn poll_write(&self, cx: &Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let data = &data[..data.len().min(LOCKED_COPY)];
+        self.poll_write_with(cx, |connection| connection.write(data))
+    }
+
+    /// The same for several slices at once.
+    ///
+    /// # Errors
+    /// As [`poll_write`](Self::poll_write).
+    pub fn poll_write_vectored(&self, cx: &Context<'_>, data: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |connection| {
+            let mut written = 0;
+            for slice in data {
+                let slice = &slice[..slice.len().min(LOCKED_COPY - written)];
+                if slice.is_empty() {
+                    continue;
+                }
+                match connection.write(slice) {
+                    Ok(taken) => written += taken,
+                    Err(error) if written == 0 => return Err(error),
+                    Err(_) => break,
+                }
+            }
+            Ok(written)
+        })
+    }
+
+    /// Queues as much of `data` as fits, without copying, and splits it off.
+    ///
+    /// # Errors
+    /// As [`poll_write`](Self::poll_write).
+    pub fn poll_write_bytes(&self, cx: &Context<'_>, data: &mut Bytes) -> Poll<io::Result<usize>> {
+        self.poll_write_with(cx, |connection| connection.write_bytes(data))
+    }
+
+    /// Queues all of `data` without copying. Cancel-safe: what is left in `data` was not queued.
+    ///
+    /// # Errors
+    /// As [`poll_write`](Self::poll_write).
+    pub async fn write_all_bytes(&self, data: &mut Bytes) -> io::Result<()> {
+        poll_fn(|cx| {
+            while !data.is_empty() {
+                ready!(self.poll_write_bytes(cx, data))?;
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
+    /// Ready once everything that was written has been handed to the network, which says nothing of its
+    /// arrival.
+    ///
+    /// # Errors
+    /// How the connection ended, if it did before that.
+    pub fn poll_flush(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
+        self.hub.with(|state| {
+            let (port, connection) = state.stream(self.key);
+            let Some(connection) = connection else { return Poll::Ready(port.undelivered()) };
+            if connection.bytes_sent() >= connection.bytes_written() {
+                return Poll::Ready(Ok(()));
+            }
+            register(&mut port.write, cx);
+            if !std::mem::replace(&mut port.flushing, true) {
+                state.ports.flushing.push(self.key);
+            }
+            state.pending()
+        })
+    }
+
+    /// Queues the FIN after everything that was written, at once. The other direction stays open.
+    ///
+    /// # Errors
+    /// How the connection ended, if it did so badly.
+    pub fn poll_shutdown(&self, _: &Context<'_>) -> Poll<io::Result<()>> {
+        self.hub.with(|state| {
+            let (port, connection) = state.stream(self.key);
+            let Some(mut connection) = connection else { return Poll::Ready(port.undelivered()) };
+            connection.finish();
+            port.finished = true;
+            state.work = true;
+            Poll::Ready(state.check_driver())
+        })
+    }
+
+    /// Resolves when everything that was written up to now (and the FIN, after a shutdown) has been
+    /// acknowledged. Cancel-safe.
+    ///
+    /// # Errors
+    /// How the connection ended, if it did before that.
+    pub async fn acked(&self) -> io::Result<()> {
+        let (target, fin) = {
+            let mut state = self.hub.lock();
+            let port = state.ports.get_mut(self.key);
+            (port.bytes_written, port.finished)
+        };
+        self.hub
+            .wait(Queue::Acked(self.key), |state| {
+                let orphaned = state.check_driver();
+                let (port, connection) = state.stream(self.key);
+                let Some(connection) = connection else { return Some(port.undelivered()) };
+                let done = connection.bytes_acked() >= target && (!fin || connection.is_finish_acked());
+                if done { Some(Ok(())) } else { orphaned.err().map(Err) }
+            })
+            .await
+    }
+
+    /// Resolves when the connection is over in both directions and everything that arrived has been
+    /// read. Cancel-safe. If the runtime that drove the socket is gone, that counts as aborted.
+    pub async fn closed(&self) -> Ending {
+        self.hub
+            .wait(Queue::Ended(self.key), |state| {
+                let orphaned = state.orphaned;
+                let port = state.ports.get_mut(self.key);
+                if orphaned && port.ending.is_none() {
+                    port.end(CloseReason::Aborted, ConnectionStats::default());
+                }
+                port.ending.as_ref().map(|ending| ending.0)
+            })
+            .await
+    }
+
+    /// Ends the connection at once: the peer gets a RESET, what is queued is dropped.
+    pub fn abort(&self) {
+        self.hub.with(|state| {
+            if let (_, Some(mut connection)) = state.stream(self.key) {
+                connection.abort();
+            }
+            state.work = true;
+        });
+    }
+
+    /// Resolves when the connection is established.
+    pub(super) async fn connected(&self) -> io::Result<()> {
+        poll_fn(|cx| {
+            self.hub.with(|state| {
+                let (port, connection) = state.stream(self.key);
+                match connection {
+                    None => Poll::Ready(Err(port.reason().map_or_else(orphaned, io::Error::from))),
+                    Some(connection) if connection.is_connected() => Poll::Ready(Ok(())),
+                    Some(_) => {
+                        register(&mut port.write, cx);
+                        state.pending()
+                    }
+                }
+            })
+        })
+        .await
+    }
+
+    fn poll_write_with(
+        &self,
+        cx: &Context<'_>,
+        write: impl FnOnce(&mut Connection<'_>) -> Result<usize, WriteError>,
+    ) -> Poll<io::Result<usize>> {
+        self.hub.with(|state| {
+            let (port, connection) = state.stream(self.key);
+            let Some(mut connection) = connection else {
+                let error = port.reason().map_or_else(orphaned, |reason| WriteError::Closed(reason).into());
+                return Poll::Ready(Err(error));
+            };
+            match write(&mut connection) {
+                Ok(written) => {
+                    port.bytes_written += written as u64;
+                    state.work = true;
+                    Poll::Ready(Ok(written))
+                }
+                Err(WriteError::Blocked) => {
+                    register(&mut port.write, cx);
+                    state.pending()
+                }
+                Err(error) => Poll::Ready(Err(error.into())),
+            }
+        })
+    }
+}
+
+impl State {
+    /// A port that the application holds, and its connection unless that is over.
+    fn stream(&mut self, key: usize) -> (&mut Port, Option<Connection<'_>>) {
+        let port = self.ports.get_mut(key);
+        let connection = match port.ending {
+            None => self.endpoint.connection(port.handle),
+            Some(_) => None,
+        };
+        (port, connection)
+    }
+
+    /// `Pending`, unless nobody is left who could change that.
+    fn pending<T>(&self) -> Poll<io::Result<T>> {
+        match self.check_driver() {
+            Ok(()) => Poll::Pending,
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    }
+}
+
+impl Port {
+    /// What reading gives once the connection is over.
+    fn read_after_end(&self) -> io::Result<usize> {
+        match self.reason() {
+            Some(CloseReason::Finished) => Ok(0),
+            Some(reason) => Err(reason.into()),
+            None => Err(orphaned()),
+        }
+    }
+
+    /// Whether an ended connection had delivered everything.
+    fn undelivered(&self) -> io::Result<()> {
+        match &self.ending {
+            Some(ending) if ending.0.is_delivered() => Ok(()),
+            Some(ending) => Err(ending.0.reason.into()),
+            None => Err(orphaned()),
+        }
+    }
+}
+
+/// Bytes copied at most while the lock is held: the driver waits meanwhile.
+const LOCKED_COPY: usize = 256 << 10;

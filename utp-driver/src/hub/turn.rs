@@ -1,0 +1,163 @@
+//! What the driver does under the lock, once per turn.
+
+use std::task::{Context, Waker};
+use std::time::Instant;
+
+use utp_proto::{ConnectionStats, Event, Verdict};
+
+use super::State;
+use super::ports::register;
+use crate::udp::{Inbox, Outbox, PathErrors};
+
+/// What a turn works on, besides the shared state. All of it is the driver's own.
+pub(crate) struct Turn<'a> {
+    pub(crate) now: Instant,
+    /// What was received since the last turn.
+    pub(crate) inbox: &'a mut Inbox,
+    /// Takes what is to be sent.
+    pub(crate) outbox: &'a mut Outbox,
+    /// What the last flush learned.
+    pub(crate) path_errors: &'a mut PathErrors,
+    /// Takes the tasks to be woken after the lock is released.
+    pub(crate) wakers: &'a mut Vec<Waker>,
+    /// Whether time-outs are looked at. They wait while datagrams do: an acknowledgement that lies in
+    /// the socket's buffer must not be taken for lost.
+    pub(crate) timers: bool,
+    /// Whether the socket was found writable for those who wait to send foreign datagrams.
+    pub(crate) writable: bool,
+}
+
+/// What the driver has to do next.
+pub(crate) struct Next {
+    /// When the endpoint wants another turn.
+    pub(crate) deadline: Option<Instant>,
+    /// Whether the endpoint may have more to send already.
+    pub(crate) more: bool,
+    /// Whether somebody waits for the socket to be writable.
+    pub(crate) wants_writable: bool,
+    /// Whether, once the outbox is flushed, nothing will ever be left to do.
+    pub(crate) finished: bool,
+}
+
+impl State {
+    /// One turn. Bounded by the inbox, the outbox's arena and the number of events pending, of which
+    /// each connection has a few at most.
+    pub(crate) fn turn(&mut self, turn: Turn<'_>, cx: &Context<'_>) -> Next {
+        let Turn { now, inbox, outbox, path_errors, wakers, timers, writable } = turn;
+        self.work = false;
+        self.feed(now, inbox, path_errors, wakers);
+        if timers && self.endpoint.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            self.endpoint.handle_timeout(now);
+        }
+        self.dispatch(wakers);
+        let more = outbox.collect(&mut self.endpoint, now);
+        self.report_flushed(wakers);
+        if writable {
+            self.writable += 1;
+            self.sending.wake(wakers);
+        }
+        self.receive = *inbox.stats();
+        self.send = *outbox.stats();
+        if more {
+            self.driver = None;
+        } else {
+            register(&mut self.driver, cx);
+        }
+        Next {
+            deadline: self.endpoint.poll_timeout(),
+            more,
+            wants_writable: !self.sending.is_empty(),
+            finished: self.owners == 0 && self.ports.is_empty() && self.endpoint.is_idle() && !more,
+        }
+    }
+
+    fn feed(
+        &mut self,
+        now: Instant,
+        inbox: &mut Inbox,
+        path_errors: &mut PathErrors,
+        wakers: &mut Vec<Waker>,
+    ) {
+        for (peer, error) in path_errors.drain(..) {
+            self.endpoint.handle_path_error(now, peer, error);
+        }
+        for datagram in inbox.datagrams() {
+            // Nobody can be answered at port 0, so nobody there is a peer. (A forged one would have us
+            // fail to send, again and again.)
+            if datagram.from.port() == 0 {
+                continue;
+            }
+            let verdict = self.endpoint.handle_datagram(datagram.arrived, datagram.from, datagram.data);
+            if verdict == Verdict::NotUtp {
+                self.datagrams.push(datagram.from, datagram.data);
+            }
+        }
+        inbox.clear();
+        if !self.datagrams.is_empty() {
+            self.receiving.wake(wakers);
+        }
+    }
+
+    /// Turns the endpoint's events into wake-ups.
+    fn dispatch(&mut self, wakers: &mut Vec<Waker>) {
+        let Self { endpoint, ports, .. } = self;
+        let mut incoming = false;
+        while let Some((handle, event)) = endpoint.poll_event() {
+            let port = ports.find(handle);
+            match event {
+                Event::Incoming => incoming = true,
+                Event::Closed { reason } => {
+                    if let Some(port) = port {
+                        let stats = endpoint.connection(handle).map(|connection| connection.stats());
+                        port.end(reason, stats.unwrap_or(ConnectionStats::default()));
+                        port.wake_all(wakers);
+                    }
+                }
+                Event::Readable | Event::Finished => {
+                    wakers.extend(port.and_then(|port| port.read.take()));
+                }
+                Event::Connected | Event::Writable => {
+                    wakers.extend(port.and_then(|port| port.write.take()));
+                }
+                Event::Acked => {
+                    if let (Some(port), Some(connection)) = (port, endpoint.connection(handle)) {
+                        port.bytes_acked = connection.bytes_acked();
+                        port.acked.wake(wakers);
+                    }
+                }
+                _ => {}
+            }
+        }
+        if incoming {
+            if self.listening {
+                self.accepting.wake(wakers);
+            } else {
+                self.refuse_backlog();
+            }
+        }
+        if !self.unused.is_empty() && self.endpoint.open_connections() == 0 {
+            self.unused.wake(wakers);
+        }
+        if !self.idle.is_empty() && self.endpoint.is_idle() {
+            self.idle.wake(wakers);
+        }
+    }
+
+    /// Wakes those whose every written byte has now been handed out.
+    fn report_flushed(&mut self, wakers: &mut Vec<Waker>) {
+        let Self { endpoint, ports, .. } = self;
+        let mut flushing = std::mem::take(&mut ports.flushing);
+        flushing.retain(|key| {
+            let port = ports.get_mut(*key);
+            let waiting = endpoint
+                .connection(port.handle)
+                .is_some_and(|connection| connection.bytes_sent() < connection.bytes_written());
+            if !waiting {
+                port.flushing = false;
+                wakers.extend(port.write.take());
+            }
+            waiting
+        });
+        ports.flushing = flushing;
+    }
+}

@@ -1,0 +1,123 @@
+//! Batched UDP I/O: an [`Inbox`] receives many datagrams with one call, an [`Outbox`] sends runs of
+//! them. Nothing here knows of tasks, locks or connections, so that an adapter without any of these
+//! (mio) uses it as it is.
+
+mod fragment;
+mod inbox;
+mod outbox;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, IoSliceMut};
+use std::net::SocketAddr;
+
+use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
+
+pub use inbox::{Datagram, Inbox};
+pub use outbox::{Flushed, Outbox, PathErrors};
+
+use crate::addr::Family;
+use crate::runtime::{Direction, UdpSocket};
+use crate::socket::{self, BufferSizes, Prepared};
+use crate::{SocketConfig, addr};
+
+/// A UDP socket with what the system can do for it.
+#[derive(Debug)]
+pub struct Udp<S> {
+    socket: S,
+    state: UdpSocketState,
+    family: Family,
+    local: SocketAddr,
+    buffers: BufferSizes,
+    /// Segments that one send call may carry.
+    send_segments: usize,
+}
+
+impl<S: UdpSocket> Udp<S> {
+    /// Sets `socket` up and hands it to `register`, which puts it into an event loop.
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is not a UDP socket; those of `register` and of socket options without
+    /// which the socket is of no use.
+    pub fn new(
+        socket: std::net::UdpSocket,
+        config: &SocketConfig,
+        register: impl FnOnce(std::net::UdpSocket) -> io::Result<S>,
+    ) -> io::Result<Self> {
+        let Prepared { family, local, buffers } = socket::prepare(&socket, config)?;
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        if !config.receive_offload {
+            receive_offload_off(&socket);
+        }
+        let send_segments = if config.send_offload { state.max_gso_segments() } else { 1 };
+        let socket = register(socket)?;
+        Ok(Self { socket, state, family, local, buffers, send_segments })
+    }
+
+    /// The socket itself.
+    pub fn socket(&self) -> &S {
+        &self.socket
+    }
+
+    /// The address it is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Which peers it reaches.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Its kernel buffers.
+    pub fn buffers(&self) -> BufferSizes {
+        self.buffers
+    }
+
+    /// Sends one datagram that is none of the protocol's.
+    ///
+    /// # Errors
+    /// `WouldBlock`, `InvalidInput` for a peer of the other address family, and whatever the system says.
+    pub fn send_to(&self, data: &[u8], to: SocketAddr) -> io::Result<()> {
+        let destination = self.destination(to).ok_or_else(unreachable_family)?;
+        let datagram =
+            quinn_udp::Transmit { destination, ecn: None, contents: data, segment_size: None, src_ip: None };
+        self.send(&datagram, false)
+    }
+
+    /// The form of `peer` that the socket takes, if it reaches that peer.
+    pub(crate) fn destination(&self, peer: SocketAddr) -> Option<SocketAddr> {
+        self.family.to_wire(addr::canonical(peer))
+    }
+
+    /// One system call. `may_fragment`: the network may cut the datagram.
+    fn send(&self, transmit: &quinn_udp::Transmit<'_>, may_fragment: bool) -> io::Result<()> {
+        let send = || {
+            self.socket
+                .try_io(Direction::Write, || self.state.try_send(UdpSockRef::from(&self.socket), transmit))
+        };
+        if may_fragment { fragment::allowed(&self.socket, transmit.destination, send) } else { send() }
+    }
+
+    /// One system call.
+    fn receive(&self, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
+        self.socket.try_io(Direction::Read, || self.state.recv(UdpSockRef::from(&self.socket), buffers, meta))
+    }
+}
+
+/// `InvalidInput`: an IPv6 peer on an IPv4 socket, or the reverse.
+pub(crate) fn unreachable_family() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the socket does not reach this address family")
+}
+
+/// Switches receive offload off where `quinn-udp` has switched it on. A kernel that does not know the
+/// option has no offload either.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn receive_offload_off(socket: &std::net::UdpSocket) {
+    use nix::sys::socket::{setsockopt, sockopt};
+
+    let _ = setsockopt(socket, sockopt::UdpGroSegment, &false);
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn receive_offload_off(_: &std::net::UdpSocket) {}
