@@ -1,1 +1,5 @@
-//! Skeleton.
+//! Tests of uTP for Rust.
+
+#![deny(unsafe_code)] // but for the C interface of libutp, in `interop::libutp::ffi`
+
+pub mod interop;
