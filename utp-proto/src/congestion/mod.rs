@@ -2,6 +2,7 @@
 //! [`ControllerFactory`] that [`Config::congestion`](crate::Config::congestion) takes. Users may
 //! bring their own.
 
+mod delay;
 mod fixed;
 mod ledbat;
 

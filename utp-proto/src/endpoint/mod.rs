@@ -1,21 +1,43 @@
 //! One [`Endpoint`] owns every connection of one UDP socket.
-#![allow(unused, clippy::todo)]
+//!
+//! - `incoming.rs`: whose is a datagram, and what happens to those that are nobody's.
+//! - `view.rs`: the application's view of one connection.
+//! - `table.rs`: addresses and ids. `deadlines.rs`: time. `replies.rs`: stateless answers.
 
+mod deadlines;
+mod incoming;
+mod replies;
+mod table;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use slab::Slab;
 
-use crate::{Config, ConnectError, ConnectionStats, EndpointStats, Event, ReadError, WriteError};
+use deadlines::Deadlines;
+use replies::{Replies, Reply};
+use table::{Key, Table};
+pub use view::Connection;
+
+use crate::buffer::Pools;
+use crate::connection::{Connection as Machine, Context, Ids};
+use crate::rng::Rng;
+use crate::time::{Clock, Time, micros};
+use crate::wire::{Header, PacketType, SeqNr};
+use crate::{CloseReason, Config, ConnectError, EndpointStats, Event};
 
 /// Names a connection of one endpoint. Generational: the handle of a connection that is over finds
 /// nothing, never somebody else's connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionHandle {
-    pub(crate) slot: u32,
-    pub(crate) generation: u32,
+    slot: u32,
+    generation: u32,
 }
 
 impl ConnectionHandle {
@@ -29,6 +51,7 @@ impl ConnectionHandle {
 
 /// What became of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use]
 pub enum Verdict {
     /// It was uTP, well-formed or not, and has been dealt with.
     Consumed,
@@ -46,8 +69,8 @@ pub enum PathError {
     Unreachable,
 }
 
-/// A run of datagrams to one peer, ready for UDP GSO: `len` bytes appended to the buffer, cut into
-/// segments of `segment_size` bytes of which only the last may be shorter.
+/// A run of datagrams to one peer, ready for UDP GSO: `len` bytes appended to the buffer, to be cut into
+/// segments of `segment_size` bytes of which only the last may be shorter. At most 65 507 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 #[non_exhaustive]
@@ -58,41 +81,113 @@ pub struct Transmit {
     pub len: usize,
     /// Size of every segment but the last.
     pub segment_size: usize,
-    /// The datagram is larger than what the path is now believed to take, and cannot be cut again
-    /// since it went out before: send it without the don't-fragment bit if the socket can.
+    /// The datagrams are larger than what the path is now believed to take, and cannot be cut again since
+    /// they went out before: send them without the don't-fragment bit if the socket can.
     pub may_fragment: bool,
 }
 
-/// Every connection of one UDP socket, as a state machine.
+/// Every connection of one UDP socket, as a state machine without I/O, clock or threads.
+///
+/// What to call when:
+///
+/// 1. [`handle_datagram`](Self::handle_datagram) for each datagram that arrived,
+///    [`handle_timeout`](Self::handle_timeout) when [`poll_timeout`](Self::poll_timeout) has come, and
+///    anything on a [`Connection`], in any number and order.
+/// 2. [`poll_event`](Self::poll_event) until `None`.
+/// 3. [`poll_transmit`](Self::poll_transmit) until `None`, sending what it gives.
+/// 4. [`poll_event`](Self::poll_event) again until `None`: what was sent may have ended a connection.
+/// 5. [`poll_timeout`](Self::poll_timeout); wait until then, or for a datagram or the application.
+///
+/// Acknowledgements and data of a whole batch are gathered in step 3, so feed all that has arrived
+/// before draining.
 #[derive(Debug)]
-pub struct Endpoint {}
+pub struct Endpoint {
+    config: Arc<Config>,
+    clock: Clock,
+    rng: Rng,
+    table: Table,
+    connections: Slab<Box<Slot>>,
+    generation: u32,
+    /// Slots that something happened to since they last had nothing to send.
+    ready: VecDeque<u32>,
+    /// Slots with events.
+    eventful: VecDeque<u32>,
+    deadlines: Deadlines,
+    backlog: VecDeque<ConnectionHandle>,
+    replies: Replies,
+    pools: Pools,
+    listening: bool,
+    /// Latest time seen.
+    now: Time,
+    stats: EndpointStats,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    /// In `ready`.
+    is_ready: bool,
+    /// In `eventful`.
+    is_eventful: bool,
+    /// In `table`: until the connection has closed.
+    key: Option<Key>,
+    connection: Machine,
+}
 
 impl Endpoint {
-    /// `seed` is the only randomness, `now` the origin of the 32-bit wire clock.
+    /// `seed` is the only randomness (ids, sequence numbers, hash keys): it must be unpredictable
+    /// outside of tests. `now` is the origin of time: earlier instants count as this one.
     #[must_use]
     pub fn new(config: Arc<Config>, seed: [u8; 32], now: Instant) -> Self {
-        todo!()
+        let mut rng = Rng::new(seed);
+        Self {
+            clock: Clock::new(now, rng.u32()),
+            table: Table::new(rng.u64(), rng.u64()),
+            rng,
+            connections: Slab::new(),
+            generation: 0,
+            ready: VecDeque::new(),
+            eventful: VecDeque::new(),
+            deadlines: Deadlines::default(),
+            backlog: VecDeque::new(),
+            replies: Replies::new(config.resets_per_second),
+            pools: Pools::default(),
+            listening: config.listen,
+            now: Time::default(),
+            stats: EndpointStats::default(),
+            config,
+        }
     }
 
-    /// Takes one datagram. `now` is when it arrived: pass the kernel's timestamp where there is one,
-    /// it may be earlier than that of the last call. Any number of calls before the next drain.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Verdict {
-        todo!()
-    }
-
-    /// Takes what the network reported about the path to `to`.
+    /// Takes what the network reported about the path to `to`. Visits every connection: call it for
+    /// real reports only, which are rare.
     pub fn handle_path_error(&mut self, now: Instant, to: SocketAddr, error: PathError) {
-        todo!()
+        let now = self.note_time(now);
+        let slots: Vec<u32> = self
+            .connections
+            .iter()
+            .filter(|(_, s)| s.connection.remote == to)
+            .map(|(i, _)| i as u32)
+            .collect();
+        for slot in slots {
+            self.with(slot, now, |connection, cx| connection.handle_path_error(cx, error));
+        }
     }
 
-    /// Call when the time given by [`poll_timeout`](Self::poll_timeout) has come; harmless at other times.
+    /// Does what is due. Call when the time given by [`poll_timeout`](Self::poll_timeout) has come;
+    /// harmless at other times.
     pub fn handle_timeout(&mut self, now: Instant) {
-        todo!()
+        let now = self.note_time(now);
+        self.table.expire(now);
+        while let Some(slot) = self.deadlines.pop(now) {
+            self.with(slot, now, Machine::handle_timeout);
+        }
     }
 
     /// Appends to `buf` what is to be sent next: up to `max_segments` datagrams of equal size to one
-    /// peer. Call until `None`. Timestamps are of `now`; if the socket blocks for long, stamp bytes
-    /// 4..8 of each segment anew with [`wire_timestamp`](Self::wire_timestamp).
+    /// peer. Call until `None`. Connections take turns, one run each. Timestamps are of `now`; if the
+    /// socket blocks, write [`wire_timestamp`](Self::wire_timestamp) into bytes 4..8 of each segment
+    /// before it goes.
     #[must_use]
     pub fn poll_transmit(
         &mut self,
@@ -100,188 +195,282 @@ impl Endpoint {
         max_segments: NonZeroUsize,
         buf: &mut Vec<u8>,
     ) -> Option<Transmit> {
-        todo!()
+        let now = self.note_time(now);
+        if let Some(reply) = self.replies.pop() {
+            return Some(self.reply(now, reply, buf));
+        }
+        while let Some(&slot) = self.ready.front() {
+            let start = buf.len();
+            let mut cx = Context { now, clock: self.clock, pools: &mut self.pools };
+            let Some(entry) = self.connections.get_mut(slot as usize).filter(|s| s.is_ready) else {
+                self.ready.pop_front();
+                continue;
+            };
+            match entry.connection.transmit(&mut cx, max_segments.get(), buf) {
+                Ok(run) => {
+                    let destination = entry.connection.remote;
+                    self.ready.rotate_left(1);
+                    self.stats.datagrams_sent += run.segments as u64;
+                    self.settle(slot);
+                    return Some(Transmit {
+                        destination,
+                        len: buf.len() - start,
+                        segment_size: run.segment_size,
+                        may_fragment: run.may_fragment,
+                    });
+                }
+                Err(wake) => {
+                    entry.is_ready = false;
+                    self.ready.pop_front();
+                    if let Some(at) = wake {
+                        self.deadlines.wake_by(slot, at);
+                    }
+                }
+            }
+        }
+        None
     }
 
-    /// The big-endian 32-bit timestamp (header bytes 4..8) of a packet that leaves at `now`.
+    fn reply(&mut self, now: Time, reply: Reply, buf: &mut Vec<u8>) -> Transmit {
+        let header = Header { timestamp: self.clock.wire(now), ..reply.header }.encode(0);
+        buf.extend_from_slice(&header);
+        self.stats.datagrams_sent += 1;
+        let len = header.len();
+        Transmit { destination: reply.to, len, segment_size: len, may_fragment: false }
+    }
+
+    /// The timestamp (header bytes 4..8, big endian) of a packet that leaves at `now`.
     #[must_use]
     pub fn wire_timestamp(&self, now: Instant) -> [u8; 4] {
-        todo!()
+        self.clock.wire(self.clock.time(now)).0.to_be_bytes()
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) wants to be called. Exact after
-    /// [`poll_transmit`](Self::poll_transmit) returned `None`; before that it may be early. O(1).
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called, or
+    /// [`poll_transmit`](Self::poll_transmit), if that has not returned `None` since the last input. May
+    /// be early, never late. O(1).
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        if !self.ready.is_empty() || !self.replies.is_empty() {
+            return Some(self.clock.instant(self.now));
+        }
+        let first = [self.deadlines.first(), self.table.next_expiry()].into_iter().flatten().min();
+        first.map(|at| self.clock.instant(at))
     }
 
-    /// The next event.
+    /// The next event and the connection it is about. [`Event::Closed`] makes the handle stale.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<(ConnectionHandle, Event)> {
-        todo!()
+        while let Some(&slot) = self.eventful.front() {
+            let entry = self.connections.get_mut(slot as usize).filter(|s| s.is_eventful);
+            match entry.and_then(|s| Some((s.generation, s.connection.take_event()?))) {
+                Some((generation, event)) => {
+                    if matches!(event, Event::Closed { .. }) {
+                        self.eventful.pop_front();
+                        self.free(slot);
+                    }
+                    return Some((ConnectionHandle { slot, generation }, event));
+                }
+                None => {
+                    self.eventful.pop_front();
+                    if let Some(entry) = self.connections.get_mut(slot as usize) {
+                        entry.is_eventful = false;
+                    }
+                }
+            }
+        }
+        None
     }
 
-    /// Opens a connection.
+    /// Opens a connection: the SYN goes out with the next [`poll_transmit`](Self::poll_transmit),
+    /// [`Event::Connected`] or [`Event::Closed`] follows. Writing is allowed at once.
     pub fn connect(&mut self, now: Instant, remote: SocketAddr) -> Result<ConnectionHandle, ConnectError> {
-        todo!()
+        let now = self.note_time(now);
+        if remote.port() == 0 || remote.ip().is_unspecified() || remote.ip().is_multicast() {
+            return Err(ConnectError::InvalidAddress);
+        }
+        if self.connections.len() >= self.config.max_connections {
+            return Err(ConnectError::TooManyConnections);
+        }
+        let key = self.free_key(remote).ok_or(ConnectError::IdsExhausted)?;
+        let ids = Ids { receive: key.id, send: key.id.wrapping_add(1) };
+        let seq = SeqNr(self.rng.u16());
+        let cx = Context { now, clock: self.clock, pools: &mut self.pools };
+        let connection = Machine::connect(&cx, &self.config, remote, ids, seq);
+        Ok(self.insert(key, connection))
+    }
+
+    /// A random id that neither we nor, as far as we know, the peer uses. Its neighbours are free too,
+    /// so that a RESET with either id of a connection is unambiguous.
+    fn free_key(&mut self, remote: SocketAddr) -> Option<Key> {
+        let base = Key::new(remote, 0);
+        let start = self.rng.u16();
+        let candidates = (0..=u16::MAX).map(|i| start.wrapping_add(i));
+        candidates.map(|id| base.with_id(id)).find(|key| {
+            let near = [key.id.wrapping_sub(1), key.id, key.id.wrapping_add(1)];
+            near.iter().all(|&id| !self.table.contains(&key.with_id(id)))
+        })
     }
 
     /// Takes an incoming connection from the backlog.
     pub fn accept(&mut self) -> Option<ConnectionHandle> {
-        todo!()
+        while let Some(handle) = self.backlog.pop_front() {
+            if self.slot(handle).is_some() {
+                return Some(handle);
+            }
+        }
+        None
     }
 
-    /// A view of a connection, `None` if the handle is stale.
+    /// The application's view of a connection; `None` if the handle is stale.
     pub fn connection(&mut self, handle: ConnectionHandle) -> Option<Connection<'_>> {
-        todo!()
+        self.slot(handle)?;
+        Some(Connection::new(self, handle.slot))
+    }
+
+    fn slot(&self, handle: ConnectionHandle) -> Option<&Slot> {
+        let slot = self.connections.get(handle.slot as usize)?;
+        (slot.generation == handle.generation).then_some(&**slot)
     }
 
     /// Takes incoming connections (again).
     pub fn start_listening(&mut self) {
-        todo!()
+        self.listening = true;
     }
 
-    /// Refuses new connections from now on; existing ones, those in the backlog included, are kept.
+    /// Refuses new connections from now on, those included that peers have begun to open but not
+    /// confirmed; existing ones are kept, and so are those in the backlog.
     pub fn stop_listening(&mut self) {
-        todo!()
+        self.listening = false;
     }
 
-    /// Connections that are open, closing ones included, until their [`Event::Closed`] has been polled.
+    /// Whether incoming connections are taken.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        self.listening
+    }
+
+    /// Connections whose [`Event::Closed`] has not been polled yet.
     #[must_use]
     pub fn open_connections(&self) -> usize {
-        todo!()
+        self.connections.len()
     }
 
-    /// Whether nothing is left to be done for anybody: no connection, no half-open one, nobody to
-    /// whom a last acknowledgement may have to be repeated.
+    /// Whether nothing is left to be done for anybody: no connection, no half-open one, nobody to whom
+    /// a last acknowledgement may have to be repeated, nothing to be sent.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        todo!()
+        self.connections.is_empty()
+            && self.table.half_open() == 0
+            && self.table.lingering() == 0
+            && self.replies.is_empty()
     }
 
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> EndpointStats {
-        todo!()
+        EndpointStats {
+            connections: self.connections.len() as u64,
+            half_open: self.table.half_open() as u64,
+            lingering: self.table.lingering() as u64,
+            backlog: self.backlog.len() as u64,
+            ..self.stats
+        }
+    }
+
+    fn note_time(&mut self, now: Instant) -> Time {
+        let now = self.clock.time(now);
+        self.now = self.now.max(now);
+        now
+    }
+
+    fn insert(&mut self, key: Key, connection: Machine) -> ConnectionHandle {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
+        let slot = self.connections.insert(Box::new(Slot {
+            generation,
+            is_ready: false,
+            is_eventful: false,
+            key: Some(key),
+            connection,
+        })) as u32;
+        self.table.insert_connection(key, slot);
+        self.settle(slot);
+        ConnectionHandle { slot, generation }
+    }
+
+    /// Lets something happen to a connection.
+    fn with<R>(
+        &mut self,
+        slot: u32,
+        now: Time,
+        f: impl FnOnce(&mut Machine, &mut Context<'_>) -> R,
+    ) -> Option<R> {
+        let entry = self.connections.get_mut(slot as usize)?;
+        let mut cx = Context { now, clock: self.clock, pools: &mut self.pools };
+        let result = f(&mut entry.connection, &mut cx);
+        self.settle(slot);
+        Some(result)
+    }
+
+    /// After anything happened to a connection: queue what it has to tell and to send, and take it out
+    /// of the table if it is over.
+    fn settle(&mut self, slot: u32) {
+        let Some(entry) = self.connections.get_mut(slot as usize) else { return };
+        if entry.connection.pending.0 != 0 && !entry.is_eventful {
+            entry.is_eventful = true;
+            self.eventful.push_back(slot);
+        }
+        match entry.connection.state.closed() {
+            None => {
+                if !entry.is_ready {
+                    entry.is_ready = true;
+                    self.ready.push_back(slot);
+                }
+            }
+            Some(reason) => {
+                if let Some(key) = entry.key.take() {
+                    self.retire(slot, key, reason);
+                }
+            }
+        }
+    }
+
+    /// A connection has closed: from now on its key only stands for what the peer may still repeat.
+    fn retire(&mut self, slot: u32, key: Key, reason: CloseReason) {
+        self.deadlines.remove(slot);
+        let Some(entry) = self.connections.get(slot as usize) else { return };
+        let connection = &entry.connection;
+        let (next, ack) = connection.final_numbers();
+        let Ids { send, .. } = connection.ids;
+        let finished = connection.has_received_fin();
+        let expires = self.now.plus(micros(self.config.linger));
+        self.table.insert_linger(key, send, next, finished.then_some(ack), expires);
+        // The peer should know, unless it knows already or was never there.
+        let tell = reason == CloseReason::Aborted || (reason == CloseReason::Finished && !finished);
+        if tell && connection.state.was_established() {
+            let to = connection.remote;
+            let header = Header { kind: PacketType::Reset, connection_id: send, ..blank(next, ack) };
+            self.replies.push(Reply { to, header });
+        }
+    }
+
+    fn free(&mut self, slot: u32) {
+        if let Some(mut entry) = self.connections.try_remove(slot as usize) {
+            entry.connection.release(&mut self.pools);
+            self.deadlines.remove(slot);
+        }
     }
 }
 
-/// A borrowed view of one connection.
-#[derive(Debug)]
-pub struct Connection<'a> {
-    endpoint: &'a mut Endpoint,
-    handle: ConnectionHandle,
-}
-
-impl Connection<'_> {
-    /// Copies what has arrived into `buf`. `Ok(0)` (for a non-empty `buf`): the peer finished.
-    pub fn read(&mut self, buf: &mut [u8]) -> Result<usize, ReadError> {
-        todo!()
-    }
-
-    /// What has arrived, without copying: the first contiguous part of it. Empty: nothing now;
-    /// [`read_state`](Self::read_state) says whether more can come.
-    #[must_use]
-    pub fn chunk(&self) -> &[u8] {
-        todo!()
-    }
-
-    /// Drops the first `n` bytes of [`chunk`](Self::chunk) (at most its length).
-    pub fn consume(&mut self, n: usize) {
-        todo!()
-    }
-
-    /// `Ok(true)`: there is data. `Ok(false)`: the peer finished and all was read.
-    pub fn read_state(&self) -> Result<bool, ReadError> {
-        todo!()
-    }
-
-    /// Bytes that can be read now.
-    #[must_use]
-    pub fn readable(&self) -> usize {
-        todo!()
-    }
-
-    /// Queues a copy of as much of `data` as fits, at least one byte (unless `data` is empty).
-    /// Allowed while the connection is still being opened.
-    pub fn write(&mut self, data: &[u8]) -> Result<usize, WriteError> {
-        todo!()
-    }
-
-    /// The same without copying: splits off `data` what fits.
-    pub fn write_bytes(&mut self, data: &mut Bytes) -> Result<usize, WriteError> {
-        todo!()
-    }
-
-    /// Bytes that [`write`](Self::write) would take now.
-    #[must_use]
-    pub fn writable(&self) -> usize {
-        todo!()
-    }
-
-    /// FIN after what was written. The other direction stays open. Repeating it has no effect.
-    pub fn finish(&mut self) {
-        todo!()
-    }
-
-    /// [`finish`](Self::finish), and nothing will be read any more: what arrives is acknowledged and
-    /// dropped until the peer finishes too, or, once our FIN is acknowledged, for
-    /// [`Config::linger`] at most. For a handle that its owner drops. No event but `Closed` follows.
-    pub fn close(&mut self) {
-        todo!()
-    }
-
-    /// Ends it at once: RESET to the peer, queued data is dropped. `Closed` follows.
-    pub fn abort(&mut self) {
-        todo!()
-    }
-
-    /// Whether the handshake is complete (stays true afterwards).
-    #[must_use]
-    pub fn is_connected(&self) -> bool {
-        todo!()
-    }
-
-    /// Whether our FIN was acknowledged, and thereby everything that was written.
-    #[must_use]
-    pub fn is_finish_acked(&self) -> bool {
-        todo!()
-    }
-
-    /// Payload bytes given to the application.
-    #[must_use]
-    pub fn bytes_read(&self) -> u64 {
-        todo!()
-    }
-
-    /// Payload bytes taken from the application.
-    #[must_use]
-    pub fn bytes_written(&self) -> u64 {
-        todo!()
-    }
-
-    /// Payload bytes of those that have been sent at least once.
-    #[must_use]
-    pub fn bytes_sent(&self) -> u64 {
-        todo!()
-    }
-
-    /// Payload bytes of those that the peer has acknowledged cumulatively.
-    #[must_use]
-    pub fn bytes_acked(&self) -> u64 {
-        todo!()
-    }
-
-    /// The peer.
-    #[must_use]
-    pub fn remote_addr(&self) -> SocketAddr {
-        todo!()
-    }
-
-    /// Counters and gauges.
-    #[must_use]
-    pub fn stats(&self) -> ConnectionStats {
-        todo!()
+/// A header of a stateless answer.
+fn blank(seq_nr: SeqNr, ack_nr: SeqNr) -> Header {
+    Header {
+        kind: PacketType::State,
+        connection_id: 0,
+        timestamp: crate::wire::Timestamp(0),
+        timestamp_difference: 0,
+        wnd_size: 0,
+        seq_nr,
+        ack_nr,
     }
 }

@@ -1,0 +1,288 @@
+//! What the peer sent, until the application has read it: a contiguous run of bytes in order, and
+//! packets that came ahead of a gap.
+
+use std::collections::VecDeque;
+
+use super::Pools;
+use crate::wire::SeqNr;
+
+/// Reassembly and receive queue. Memory is bounded by the capacity plus [`SLACK`], for any input.
+#[derive(Debug)]
+pub(crate) struct ReceiveBuffer {
+    /// In order and not yet read.
+    ready: VecDeque<u8>,
+    /// Slot `i` is packet `next + 1 + i`. The last slot is filled, unless there is none.
+    ahead: VecDeque<Option<Vec<u8>>>,
+    ahead_packets: usize,
+    ahead_bytes: usize,
+    /// The packet that would be in order.
+    next: SeqNr,
+    /// Sequence number of the peer's FIN, once seen.
+    fin: Option<SeqNr>,
+    capacity: usize,
+    /// Furthest slot that is kept.
+    reorder_window: u16,
+    /// The application reads no more: bytes in order are counted and dropped.
+    discard: bool,
+}
+
+/// What became of a DATA or FIN packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// It was the next one: the stream grew by so many bytes (those of packets that had waited
+    /// included). `filled_gap`: others had come before it.
+    InOrder { bytes: usize, filled_gap: bool },
+    /// Kept until the gap before it is filled.
+    OutOfOrder,
+    /// Had been received before, or lies behind the FIN.
+    Duplicate,
+    /// No room, or too far ahead: dropped.
+    Overflow,
+}
+
+impl ReceiveBuffer {
+    pub(crate) fn new(next: SeqNr, capacity: usize, reorder_window: u16) -> Self {
+        Self {
+            ready: VecDeque::new(),
+            ahead: VecDeque::new(),
+            ahead_packets: 0,
+            ahead_bytes: 0,
+            next,
+            fin: None,
+            capacity,
+            reorder_window,
+            discard: false,
+        }
+    }
+
+    /// The last packet received in order.
+    pub(crate) fn ack_nr(&self) -> SeqNr {
+        self.next.minus(1)
+    }
+
+    /// The packet expected next.
+    pub(crate) fn next(&self) -> SeqNr {
+        self.next
+    }
+
+    /// Whether everything up to the peer's FIN has been received.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.fin.is_some_and(|fin| fin.plus(1) == self.next)
+    }
+
+    /// The peer's FIN, once one was seen.
+    pub(crate) fn fin(&self) -> Option<SeqNr> {
+        self.fin
+    }
+
+    /// Bytes that can be read.
+    pub(crate) fn readable(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// Packets that wait behind a gap.
+    pub(crate) fn has_gap(&self) -> bool {
+        self.ahead_packets > 0
+    }
+
+    /// Free bytes, as advertised to the peer.
+    pub(crate) fn window(&self) -> usize {
+        self.capacity.saturating_sub(self.ready.len() + self.ahead_bytes)
+    }
+
+    /// The first contiguous part of what can be read.
+    pub(crate) fn chunk(&self) -> &[u8] {
+        self.ready.as_slices().0
+    }
+
+    /// Drops `n` read bytes, at most what there is.
+    pub(crate) fn consume(&mut self, pools: &mut Pools, n: usize) {
+        self.ready.drain(..n.min(self.ready.len()));
+        self.give_back(pools);
+    }
+
+    /// Copies out what fits.
+    pub(crate) fn read(&mut self, pools: &mut Pools, buf: &mut [u8]) -> usize {
+        let (a, b) = self.ready.as_slices();
+        let n = a.len().min(buf.len());
+        let m = b.len().min(buf.len() - n);
+        buf[..n].copy_from_slice(&a[..n]);
+        buf[n..n + m].copy_from_slice(&b[..m]);
+        self.consume(pools, n + m);
+        n + m
+    }
+
+    /// From now on nothing will be read.
+    pub(crate) fn discard(&mut self, pools: &mut Pools) {
+        self.discard = true;
+        self.ready.clear();
+        self.give_back(pools);
+    }
+
+    pub(crate) fn is_discarding(&self) -> bool {
+        self.discard
+    }
+
+    /// Frees everything.
+    pub(crate) fn clear(&mut self, pools: &mut Pools) {
+        self.ready.clear();
+        self.give_back(pools);
+        self.ahead.drain(..).flatten().for_each(|packet| recycle(pools, packet));
+        self.ahead = VecDeque::new();
+        self.ahead_packets = 0;
+        self.ahead_bytes = 0;
+    }
+
+    /// Takes a DATA (or FIN) packet.
+    pub(crate) fn insert(&mut self, pools: &mut Pools, seq: SeqNr, payload: &[u8], fin: bool) -> Arrival {
+        let distance = seq.distance_from(self.next);
+        if distance >= 0x8000 {
+            return Arrival::Duplicate;
+        }
+        if self.fin.is_some_and(|known| seq.distance_from(known).wrapping_sub(1) < 0x7fff) {
+            return Arrival::Duplicate; // behind the end: nothing there is ever delivered
+        }
+        if fin && self.fin.is_some_and(|known| known != seq) {
+            return Arrival::Duplicate; // a second end: the first one seen counts
+        }
+        let room = (self.capacity + SLACK).saturating_sub(self.ready.len() + self.ahead_bytes);
+        if distance > self.reorder_window || payload.len() > room {
+            return Arrival::Overflow;
+        }
+        let arrival = match distance.checked_sub(1) {
+            None => self.in_order(pools, payload),
+            Some(slot) => self.out_of_order(pools, usize::from(slot), payload),
+        };
+        if fin && arrival != Arrival::Duplicate {
+            self.set_fin(pools, seq);
+        }
+        arrival
+    }
+
+    /// Appends the mask of what came ahead, in whole 4 bytes up to `max`; nothing if it would be zero.
+    pub(crate) fn sack(&self, max: usize, out: &mut Vec<u8>) {
+        let len = self.sack_len(max);
+        let from = out.len();
+        out.resize(from + len, 0);
+        let mask = out.get_mut(from..).unwrap_or_default();
+        for (byte, slots) in mask.iter_mut().enumerate() {
+            for bit in 0..8 {
+                if matches!(self.ahead.get(8 * byte + bit), Some(Some(_))) {
+                    *slots |= 1 << bit;
+                }
+            }
+        }
+    }
+
+    /// Length of the mask that [`sack`](Self::sack) would append.
+    pub(crate) fn sack_len(&self, max: usize) -> usize {
+        if self.ahead_packets == 0 || !self.ahead.iter().take(8 * max).any(Option::is_some) {
+            return 0;
+        }
+        self.ahead.len().div_ceil(8).next_multiple_of(4).min(max)
+    }
+
+    fn in_order(&mut self, pools: &mut Pools, payload: &[u8]) -> Arrival {
+        let filled_gap = self.ahead_packets > 0;
+        self.next = self.next.plus(1);
+        let mut bytes = payload.len();
+        self.deliver(pools, payload);
+        // The slot list starts one behind `next`: each step takes its front.
+        while let Some(slot) = self.ahead.pop_front() {
+            let Some(packet) = slot else { break };
+            self.ahead_packets -= 1;
+            self.ahead_bytes -= packet.len();
+            self.next = self.next.plus(1);
+            bytes += packet.len();
+            self.deliver(pools, &packet);
+            recycle(pools, packet);
+        }
+        if self.ahead.is_empty() && self.ahead.capacity() > KEEP_SLOTS {
+            self.ahead = VecDeque::new();
+        }
+        Arrival::InOrder { bytes, filled_gap }
+    }
+
+    fn out_of_order(&mut self, pools: &mut Pools, slot: usize, payload: &[u8]) -> Arrival {
+        if self.ahead.len() <= slot {
+            self.ahead.resize_with(slot + 1, || None);
+        }
+        match self.ahead.get_mut(slot) {
+            Some(empty @ None) => {
+                let mut packet = match payload.len() {
+                    small @ ..SMALL_PACKET => Vec::with_capacity(small),
+                    len => pools.packets.take(len.max(FULL_PACKET)),
+                };
+                packet.extend_from_slice(payload);
+                *empty = Some(packet);
+                self.ahead_packets += 1;
+                self.ahead_bytes += payload.len();
+                Arrival::OutOfOrder
+            }
+            _ => Arrival::Duplicate, // the first copy received is the one that counts
+        }
+    }
+
+    /// Records the end of the stream and forgets what lies behind it.
+    fn set_fin(&mut self, pools: &mut Pools, seq: SeqNr) {
+        self.fin = Some(seq);
+        let distance = seq.distance_from(self.next);
+        let keep = if distance < 0x8000 { usize::from(distance) } else { 0 };
+        for packet in self.ahead.drain(keep.min(self.ahead.len())..).flatten() {
+            self.ahead_packets -= 1;
+            self.ahead_bytes -= packet.len();
+            recycle(pools, packet);
+        }
+    }
+
+    fn deliver(&mut self, pools: &mut Pools, payload: &[u8]) {
+        if self.discard || payload.is_empty() {
+            return;
+        }
+        let wanted = self.ready.len() + payload.len();
+        if self.ready.capacity() < wanted {
+            // Grow by moving to a larger recycled block rather than by reallocating.
+            let size = wanted.next_power_of_two().max(MIN_RING);
+            let mut block = pools.blocks.take(size);
+            let (a, b) = self.ready.as_slices();
+            block.extend_from_slice(a);
+            block.extend_from_slice(b);
+            let old = std::mem::replace(&mut self.ready, VecDeque::from(block));
+            pools.blocks.give(Vec::from(old));
+        }
+        self.ready.extend(payload);
+    }
+
+    fn give_back(&mut self, pools: &mut Pools) {
+        if self.ready.is_empty() && self.ready.capacity() > 0 {
+            pools.blocks.give(Vec::from(std::mem::take(&mut self.ready)));
+        }
+    }
+}
+
+fn recycle(pools: &mut Pools, packet: Vec<u8>) {
+    if packet.capacity() >= SMALL_PACKET {
+        pools.packets.give(packet);
+    }
+}
+
+/// Accepted beyond the capacity. A libutp sender whose window is closed sends one packet every 15 s
+/// all the same, and gives up when those are not acknowledged.
+pub(crate) const SLACK: usize = 8 << 10;
+
+/// Smallest ring of the receive queue.
+const MIN_RING: usize = 1 << 12;
+
+/// Packets that wait are kept in blocks of at least this size, so that a block fits the next one...
+const FULL_PACKET: usize = 1500;
+
+/// ...but those that are shorter than this in blocks of their own size: a peer that sends single bytes
+/// out of order must not pin full blocks.
+const SMALL_PACKET: usize = 512;
+
+/// Slots of the reorder list that an empty one keeps.
+const KEEP_SLOTS: usize = 16;
+
+#[cfg(test)]
+#[path = "receive_tests.rs"]
+mod tests;

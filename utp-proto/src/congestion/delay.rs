@@ -1,0 +1,197 @@
+//! From raw one-way delays to queueing delay: base history, current filter, clock drift and skew.
+//!
+//! A sample is the difference of two unsynchronised 32-bit clocks. Its absolute value means nothing,
+//! and it wraps; the lowest one of the last minutes is the delay of the empty path, and what the present
+//! ones are above it is queueing (RFC 6817 2.4).
+
+use std::time::{Duration, Instant};
+
+use super::Ack;
+
+/// Turns the samples of one connection into its queueing delay.
+#[derive(Debug)]
+pub(super) struct DelayFilter {
+    ours: BaseHistory,
+    theirs: BaseHistory,
+    recent: [(u32, Option<Instant>); CURRENT_FILTER],
+    next: usize,
+    drift: DriftGuard,
+    queueing: u64,
+}
+
+impl DelayFilter {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            ours: BaseHistory::new(now),
+            theirs: BaseHistory::new(now),
+            recent: [(0, None); CURRENT_FILTER],
+            next: 0,
+            drift: DriftGuard::new(now),
+            queueing: 0,
+        }
+    }
+
+    /// Lowest delay of the history, in the peer's clock frame.
+    pub(super) fn base(&self) -> u32 {
+        self.ours.base.unwrap_or(0)
+    }
+
+    /// Takes what an acknowledgement tells; returns the queueing delay in microseconds.
+    pub(super) fn update(&mut self, ack: &Ack) -> u64 {
+        if let Some(reverse) = ack.reverse_delay {
+            let dropped = self.theirs.update(ack.now, reverse);
+            // A base that falls without a change of route is a peer's clock that gains on ours, which
+            // makes our delays grow by as much (libutp and libtorrent allow for up to 10 ms).
+            if dropped > 0 && dropped <= MAX_SKEW_STEP {
+                self.ours.shift(dropped);
+            }
+        }
+        let Some(sample) = ack.delay else { return self.queueing };
+        self.ours.update(ack.now, sample);
+        self.drift.update(ack.now, sample);
+        self.recent[self.next] = (sample, Some(ack.now));
+        self.next = (self.next + 1) % CURRENT_FILTER;
+        let base = self.base();
+        // The filter is the minimum of the last few, none older than a round trip or so.
+        let oldest = ack.srtt.max(MIN_FILTER_SPAN);
+        let current = self
+            .recent
+            .iter()
+            .filter(|(_, at)| at.is_some_and(|at| ack.now.saturating_duration_since(at) <= oldest))
+            .map(|&(delay, _)| above(delay, base))
+            .min()
+            .unwrap_or(0);
+        // No queue can be longer than the round trip that went through it.
+        let bound = ack.rtt.unwrap_or(ack.srtt).as_micros() as u64;
+        let queueing = u64::from(current) + self.drift.penalty();
+        self.queueing = if bound > 0 { queueing.min(bound) } else { queueing };
+        self.queueing
+    }
+}
+
+/// `delay - base` on the wrapping clock; a delay below the base is no queue.
+fn above(delay: u32, base: u32) -> u32 {
+    match delay.wrapping_sub(base) {
+        over if over < 1 << 31 => over,
+        _ => 0,
+    }
+}
+
+/// Minima of the last minutes.
+#[derive(Debug)]
+struct BaseHistory {
+    minutes: [Option<u32>; BASE_HISTORY],
+    index: usize,
+    since: Instant,
+    base: Option<u32>,
+}
+
+impl BaseHistory {
+    fn new(now: Instant) -> Self {
+        Self { minutes: [None; BASE_HISTORY], index: 0, since: now, base: None }
+    }
+
+    /// Takes a sample; returns by how much the base fell.
+    fn update(&mut self, now: Instant, sample: u32) -> u32 {
+        let mut turned = false;
+        while now.saturating_duration_since(self.since) >= MINUTE {
+            self.since += MINUTE;
+            self.index = (self.index + 1) % BASE_HISTORY;
+            self.minutes[self.index] = None;
+            turned = true;
+            if now.saturating_duration_since(self.since) > MINUTE * BASE_HISTORY as u32 {
+                // Idle for longer than the whole history: all of it is old.
+                self.minutes = [None; BASE_HISTORY];
+                self.since = now;
+            }
+        }
+        let slot = &mut self.minutes[self.index];
+        *slot = Some(slot.map_or(sample, |min| lower(min, sample)));
+        let before = self.base;
+        let base = if turned {
+            self.minutes.iter().flatten().copied().reduce(lower).unwrap_or(sample)
+        } else {
+            before.map_or(sample, |base| lower(base, sample))
+        };
+        self.base = Some(base);
+        before.map_or(0, |before| above(before, base))
+    }
+
+    /// Moves all of it up.
+    fn shift(&mut self, by: u32) {
+        for minute in self.minutes.iter_mut().flatten() {
+            *minute = minute.wrapping_add(by);
+        }
+        self.base = self.base.map(|base| base.wrapping_add(by));
+    }
+}
+
+/// The earlier one of two values of a wrapping clock.
+fn lower(a: u32, b: u32) -> u32 {
+    if a.wrapping_sub(b) < 1 << 31 { b } else { a }
+}
+
+/// A peer whose reported delays fall faster than any honest clock drifts is lying to be sent more
+/// (libutp: "people trying to cheat uTP"); its samples are raised.
+#[derive(Debug)]
+struct DriftGuard {
+    since: Instant,
+    reference: u32,
+    sum: i64,
+    samples: u32,
+    /// Whether an interval is complete, and `reference` therefore its average.
+    seen: bool,
+    /// Average change per interval in microseconds.
+    drift: i64,
+}
+
+impl DriftGuard {
+    fn new(now: Instant) -> Self {
+        Self { since: now, reference: 0, sum: 0, samples: 0, seen: false, drift: 0 }
+    }
+
+    fn update(&mut self, now: Instant, sample: u32) {
+        if self.samples == 0 && !self.seen {
+            self.reference = sample;
+        }
+        self.sum += i64::from(sample.wrapping_sub(self.reference) as i32);
+        self.samples += 1;
+        if now.saturating_duration_since(self.since) < DRIFT_INTERVAL {
+            return;
+        }
+        let change = self.sum / i64::from(self.samples);
+        if self.seen {
+            self.drift = (7 * self.drift + change) / 8;
+        }
+        // The average becomes the reference: close to the samples, so that differences never wrap.
+        self.reference = self.reference.wrapping_add(change as u32);
+        self.seen = true;
+        self.since = now;
+        self.sum = 0;
+        self.samples = 0;
+    }
+
+    fn penalty(&self) -> u64 {
+        ((-self.drift - MAX_DRIFT).max(0) / 7) as u64
+    }
+}
+
+/// libutp `DELAY_BASE_HISTORY`.
+const BASE_HISTORY: usize = 13;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// RFC 6817 CURRENT_FILTER; libutp and libtorrent take 3.
+const CURRENT_FILTER: usize = 4;
+
+/// Acknowledgements of a batch come together: on very short paths look back this far at least.
+const MIN_FILTER_SPAN: Duration = Duration::from_millis(1);
+
+/// libutp, libtorrent: 10 ms.
+const MAX_SKEW_STEP: u32 = 10_000;
+
+/// libutp: averages over 5 s.
+const DRIFT_INTERVAL: Duration = Duration::from_secs(5);
+
+/// libutp: 200 ms per interval.
+const MAX_DRIFT: i64 = 200_000;

@@ -1,0 +1,429 @@
+//! What a packet of the peer does to the connection.
+//!
+//! Nothing a packet says counts before its numbers fit: `ack_nr` names something that was sent, `seq_nr`
+//! something that may come. A packet that fails either changes nothing but a counter (BEP 29 has no
+//! authentication; numbers that fit are all that a blind attacker has to guess).
+
+use super::outstanding::{Acked, Losses};
+use super::{Connection, Context, Pending, Phase, Prr, Recovery, Sending};
+use crate::CloseReason;
+use crate::buffer::{Arrival, ReceiveBuffer};
+use crate::congestion::{Ack, Loss};
+use crate::wire::{Header, NO_SAMPLE, Packet, PacketType, SackMask, SeqNr};
+
+impl Connection {
+    /// Takes a packet that the endpoint matched to this connection; `size` is that of the datagram.
+    /// Returns whether it was acceptable.
+    pub(crate) fn handle_packet(&mut self, cx: &mut Context<'_>, packet: &Packet<'_>, size: usize) -> bool {
+        let accepted = match (self.state.phase(), packet.header.kind) {
+            (Phase::Closed(_), _) => false,
+            (Phase::SynSent, _) => self.handle_while_opening(cx, packet),
+            (_, PacketType::Reset) => self.handle_reset(cx, &packet.header),
+            (Phase::SynReceived, PacketType::Syn) => {
+                self.timers.syn_at = cx.now;
+                true
+            }
+            (_, PacketType::Syn) => false,
+            _ => self.handle_established(cx, packet),
+        };
+        if accepted {
+            self.stats.packets_received += 1;
+            self.stats.wire_bytes_received += size as u64;
+        } else {
+            self.stats.invalid_packets += 1;
+        }
+        accepted
+    }
+
+    /// Our SYN is out: only a STATE completes the opening, for only it tells the peer's number.
+    fn handle_while_opening(&mut self, cx: &mut Context<'_>, packet: &Packet<'_>) -> bool {
+        let header = &packet.header;
+        if header.ack_nr != self.outstanding.una().minus(1) {
+            return false;
+        }
+        match header.kind {
+            PacketType::State => self.opened(cx, header),
+            PacketType::Reset => {
+                self.close_with(cx, CloseReason::Refused);
+                true
+            }
+            // The peer speaks already, its SYN-ACK was lost or overtaken. What it says cannot be placed
+            // and will be repeated; ask for the SYN-ACK.
+            PacketType::Data | PacketType::Fin => {
+                if cx.now.since(self.timers.packet_sent) >= HURRIED_SYN && self.timers.syns < MAX_HURRIED_SYNS
+                {
+                    self.timers.syn_at = cx.now;
+                }
+                true
+            }
+            PacketType::Syn => false,
+        }
+    }
+
+    fn opened(&mut self, cx: &mut Context<'_>, header: &Header) -> bool {
+        self.state.establish();
+        // The SYN-ACK's number is not consumed: the peer's first DATA has it too.
+        self.incoming =
+            ReceiveBuffer::new(header.seq_nr, self.config.receive_buffer, self.config.reorder_window);
+        if self.timers.syns == 1 {
+            self.rtt.sample(cx.now, cx.now.since(self.timers.packet_sent));
+        }
+        if header.wnd_size > 0 {
+            self.peer_window = header.wnd_size;
+        }
+        self.note_timestamps(cx, header);
+        self.timers.received = cx.now;
+        self.timers.progress = cx.now;
+        // libutp's acceptors wait for DATA, others for any packet, before they believe in us.
+        self.acks.on_urgent();
+        self.timers.confirm_at = Some(cx.now.plus(CONFIRM_INTERVAL));
+        self.event(Pending::CONNECTED);
+        log!(debug, remote = %self.remote, "connected");
+        true
+    }
+
+    fn handle_reset(&mut self, cx: &mut Context<'_>, header: &Header) -> bool {
+        // libutp answers an unknown packet with that packet's seq_nr as ack_nr; others give their own
+        // last acknowledgement.
+        let oldest = self.outstanding.una().minus(1 + MIN_RESET_REACH);
+        let reach = self.outstanding.len() as u16 + 1 + MIN_RESET_REACH;
+        if header.ack_nr.distance_from(oldest) > reach {
+            return false;
+        }
+        // Deployed peers drop their state as soon as their own FIN is acknowledged, and answer what is
+        // still on its way with a RESET. If all that we sent has arrived, that is a clean end.
+        let only_fin_open = match self.state.sending() {
+            Sending::FinAcked => true,
+            Sending::FinSent(fin) => self.outstanding.una() == fin,
+            Sending::Open | Sending::Finishing => false,
+        };
+        if only_fin_open {
+            self.state.fin_acked();
+            self.acked = self.sent;
+        }
+        self.close_with(cx, if only_fin_open { CloseReason::Finished } else { CloseReason::Reset });
+        true
+    }
+
+    fn handle_established(&mut self, cx: &mut Context<'_>, packet: &Packet<'_>) -> bool {
+        let header = &packet.header;
+        let Some(acks) = self.check_ack(header.ack_nr) else { return false };
+        match self.check_seq(header) {
+            Place::Impossible => return false,
+            Place::TooFar => {
+                self.stats.overflow_packets += 1;
+                self.acks.on_urgent();
+                return true;
+            }
+            Place::Fits => {}
+        }
+        if self.state.phase() == Phase::SynReceived {
+            self.state.establish();
+        }
+        self.note_timestamps(cx, header);
+        self.timers.received = cx.now;
+        self.note_signs(cx, header, acks);
+        if let AckPlace::New(cumulative) = acks {
+            let window_before = std::mem::replace(&mut self.peer_window, header.wnd_size);
+            self.note_peer_window(cx);
+            let repeat = header.kind == PacketType::State && window_before == header.wnd_size;
+            self.handle_ack(cx, header, cumulative, packet.sack, repeat);
+        }
+        if self.state.is_closed() {
+            return true;
+        }
+        match header.kind {
+            PacketType::Data | PacketType::Fin => self.handle_stream(cx, packet),
+            _ => self.note_fin_numbering(header.seq_nr),
+        }
+        true
+    }
+
+    /// Where an `ack_nr` stands relative to what was sent.
+    fn check_ack(&self, ack_nr: SeqNr) -> Option<AckPlace> {
+        let last = self.outstanding.una().minus(1);
+        let forward = ack_nr.distance_from(last);
+        if usize::from(forward) <= self.outstanding.len() {
+            return Some(AckPlace::New(forward));
+        }
+        let back = last.distance_from(ack_nr);
+        (back <= self.reach.saturating_add(MIN_RESET_REACH)).then_some(AckPlace::Old(back))
+    }
+
+    /// Whether a `seq_nr` can belong to the peer's stream here and now. A STATE carries the number of
+    /// the packet to come, so any number within the window is as good (and after a FIN, peers differ).
+    fn check_seq(&self, header: &Header) -> Place {
+        let window = self.config.reorder_window;
+        let ahead = header.seq_nr.distance_from(self.incoming.next());
+        let behind = self.incoming.next().distance_from(header.seq_nr);
+        if ahead <= window || behind <= window.max(MIN_HISTORY) {
+            return Place::Fits;
+        }
+        match header.kind {
+            PacketType::Data | PacketType::Fin if ahead <= window.saturating_mul(2) => Place::TooFar,
+            _ => Place::Impossible,
+        }
+    }
+
+    fn note_timestamps(&mut self, cx: &Context<'_>, header: &Header) {
+        if header.timestamp.0 != 0 {
+            self.reply_micro = cx.clock.wire(cx.now).since(header.timestamp);
+        }
+    }
+
+    /// Keep-alives want an answer, a repeated SYN-ACK wants our first acknowledgement.
+    fn note_signs(&mut self, cx: &Context<'_>, header: &Header, acks: AckPlace) {
+        let idle = self.outstanding.is_empty() && header.kind == PacketType::State;
+        let keep_alive = idle && matches!(acks, AckPlace::Old(1));
+        if keep_alive && cx.now.since(self.timers.packet_sent) >= KEEP_ALIVE_ANSWER {
+            self.acks.on_urgent();
+        }
+        let repeated_syn_ack = self.timers.confirm_at.is_some()
+            && header.kind == PacketType::State
+            && header.seq_nr == self.incoming.next()
+            && acks == AckPlace::New(0)
+            && self.acked == 0;
+        if repeated_syn_ack {
+            self.acks.on_urgent();
+        } else {
+            self.timers.confirm_at = None;
+        }
+    }
+
+    /// Learns whether the peer counts its FIN in its later packets: only then their number is beyond it.
+    fn note_fin_numbering(&mut self, seq: SeqNr) {
+        if self.incoming.fin().is_some_and(|fin| seq == fin.plus(1)) {
+            self.peer_counts_fin = true;
+        }
+    }
+
+    fn handle_ack(
+        &mut self,
+        cx: &mut Context<'_>,
+        header: &Header,
+        cumulative: u16,
+        sack: Option<SackMask<'_>>,
+        repeat: bool,
+    ) {
+        self.peer_sacks |= sack.is_some_and(|mask| !mask.is_empty());
+        if self.outstanding.is_empty() {
+            return;
+        }
+        let flight_before = self.outstanding.in_flight();
+        let acked = self.outstanding.acknowledge(cx.now, cumulative, sack, self.rtt.min());
+        if acked.packets > 0 || cumulative > 0 {
+            self.note_delivery(cx, header, &acked, flight_before);
+        }
+        let mut losses = self.outstanding.detect_losses(cx.now, &self.rtt);
+        if losses.packets == 0 && losses.probe.is_none() {
+            losses = self.infer_without_sack(&acked, sack, repeat);
+        }
+        self.note_losses(cx, &losses, flight_before, 0);
+        if acked.fin {
+            self.state.fin_acked();
+            self.event(Pending::ACKED);
+            self.start_linger(cx.now);
+            self.check_finished(cx);
+        }
+        self.update_pacing(cx.now);
+    }
+
+    /// Peers that send no masks show a loss by repeating their acknowledgement (RFC 5681 3.2), and the
+    /// next one by a partial acknowledgement of the recovery (RFC 6582).
+    fn infer_without_sack(&mut self, acked: &Acked, sack: Option<SackMask<'_>>, repeat: bool) -> Losses {
+        if sack.is_some() || self.peer_sacks {
+            self.duplicate_acks = 0;
+            return Losses::default();
+        }
+        if acked.cumulative > 0 {
+            self.duplicate_acks = 0;
+            return if self.recovery.is_some() { self.outstanding.oldest_lost() } else { Losses::default() };
+        }
+        if !repeat {
+            return Losses::default();
+        }
+        self.duplicate_acks = self.duplicate_acks.saturating_add(1);
+        if self.duplicate_acks == DUPLICATE_ACKS { self.outstanding.oldest_lost() } else { Losses::default() }
+    }
+
+    /// Packets were delivered: measure, free, let the window grow.
+    fn note_delivery(&mut self, cx: &mut Context<'_>, header: &Header, acked: &Acked, flight_before: u64) {
+        let now = cx.now;
+        let sample = acked.sample.filter(|_| !acked.resent).map(|sent| now.since(sent));
+        if let Some(rtt) = sample {
+            self.rtt.sample(now, rtt);
+        }
+        if let Some(offset) = acked.offset.filter(|&offset| offset > self.acked) {
+            self.acked = offset;
+            self.out.release(cx.pools, offset);
+            self.event(Pending::ACKED);
+            if self.wants_write && self.writable() >= self.config.send_buffer / WRITABLE_FRACTION {
+                self.wants_write = false;
+                self.event(Pending::WRITABLE);
+            }
+        }
+        if let Some(recovery) = &mut self.recovery {
+            recovery.prr.on_delivered(acked.bytes);
+        }
+        self.note_spurious(acked);
+        self.rtt.reset_backoff();
+        self.timers.rto_from = now;
+        self.timers.progress = now;
+        self.timers.tail_probed = false;
+        self.timers.tail_due = false;
+        self.timers.after_rto = None;
+        if self.recovery.is_some_and(|r| self.outstanding.una().distance_from(r.end) < 0x8000) {
+            self.recovery = None;
+        }
+        if let Some(seq) = acked.probe
+            && self.mtu.on_probe_acked(now, seq)
+        {
+            self.controller.on_mss(self.mss());
+        }
+        let (srtt, min_rtt) = (self.rtt.smoothed(), self.rtt.min());
+        let limited = self.window_limited_at.is_some_and(|at| now.since(at) <= srtt.max(MIN_LIMITED_SPAN));
+        let difference = header.timestamp_difference;
+        self.controller.on_ack(&Ack {
+            now: cx.clock.instant(now),
+            bytes: acked.bytes,
+            in_flight: flight_before,
+            sent: cx.clock.instant(acked.newest),
+            rtt: sample.map(std::time::Duration::from_micros),
+            srtt: std::time::Duration::from_micros(srtt),
+            min_rtt: std::time::Duration::from_micros(min_rtt),
+            delay: (difference != 0 && difference != NO_SAMPLE).then_some(difference),
+            reverse_delay: (header.timestamp.0 != 0).then_some(self.reply_micro),
+            app_limited: !limited,
+        });
+    }
+
+    /// Packets arrived that had been taken for lost.
+    fn note_spurious(&mut self, acked: &Acked) {
+        if acked.spurious == 0 {
+            return;
+        }
+        self.stats.spurious_retransmits += u64::from(acked.spurious_resends);
+        if self.timers.after_rto.is_some() {
+            self.outstanding.none_lost();
+        }
+        if let Some(recovery) = &mut self.recovery {
+            recovery.spurious += acked.spurious;
+            if recovery.spurious >= recovery.lost {
+                self.recovery = None;
+                self.controller.on_spurious_loss();
+            }
+        }
+    }
+
+    /// Loss was found, by an acknowledgement or (`timeouts > 0`) by a time-out.
+    pub(super) fn note_losses(
+        &mut self,
+        cx: &Context<'_>,
+        losses: &Losses,
+        flight_before: u64,
+        timeouts: u32,
+    ) {
+        if let Some(seq) = losses.probe {
+            self.mtu.on_probe_lost(cx.now, seq);
+        }
+        if losses.packets == 0 {
+            return;
+        }
+        self.stats.packets_lost += u64::from(losses.packets);
+        let next = self.outstanding.next();
+        let recovery = self.recovery.get_or_insert(Recovery {
+            prr: Prr::new(flight_before),
+            end: next,
+            lost: 0,
+            spurious: 0,
+        });
+        recovery.lost += losses.packets;
+        let before = self.controller.window();
+        self.controller.on_loss(&Loss {
+            now: cx.clock.instant(cx.now),
+            bytes: losses.bytes,
+            sent: cx.clock.instant(losses.newest),
+            in_flight: flight_before,
+            timeouts,
+        });
+        self.stats.congestion_events += u64::from(self.controller.window() < before);
+        log!(trace, packets = losses.packets, timeouts, window = self.controller.window(), "loss");
+    }
+
+    /// DATA or FIN.
+    fn handle_stream(&mut self, cx: &mut Context<'_>, packet: &Packet<'_>) {
+        let fin = packet.header.kind == PacketType::Fin;
+        if !fin {
+            self.stats.data_packets_received += 1;
+        }
+        let was_finished = self.incoming.is_finished();
+        match self.incoming.insert(cx.pools, packet.header.seq_nr, packet.payload, fin) {
+            Arrival::InOrder { bytes, filled_gap } => {
+                self.acks.on_in_order(cx.now, crate::time::micros(self.config.ack_delay));
+                if filled_gap {
+                    self.acks.on_urgent();
+                }
+                if bytes > 0 {
+                    self.event(Pending::READABLE);
+                }
+            }
+            Arrival::OutOfOrder => self.acks.on_urgent(),
+            Arrival::Duplicate => {
+                self.stats.duplicate_packets += 1;
+                self.acks.on_urgent();
+            }
+            Arrival::Overflow => {
+                self.stats.overflow_packets += 1;
+                self.acks.on_urgent();
+            }
+        }
+        if !was_finished && self.incoming.is_finished() {
+            self.acks.on_urgent();
+            self.event(Pending::READABLE | Pending::FINISHED);
+            self.check_finished(cx);
+        }
+    }
+}
+
+/// Where an acceptable `ack_nr` stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AckPlace {
+    /// Acknowledges so many packets, 0 if it repeats the last one.
+    New(u16),
+    /// So much older than the last one: overtaken, or a keep-alive.
+    Old(u16),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Fits,
+    TooFar,
+    Impossible,
+}
+
+/// Duplicate acknowledgements that mean a loss (RFC 5681; libtorrent: 3).
+const DUPLICATE_ACKS: u8 = 3;
+
+/// `Writable` fires when this part of the send buffer is free: few wake-ups, and still ahead of need.
+const WRITABLE_FRACTION: usize = 4;
+
+/// libutp, libtorrent: 3 older than the oldest outstanding are still taken.
+const MIN_RESET_REACH: u16 = 3;
+
+/// Numbers this far behind can still be on their way (libutp's reorder buffer: 1024).
+const MIN_HISTORY: u16 = 1024;
+
+/// Microseconds: how long "the window limited us a moment ago" holds at least.
+const MIN_LIMITED_SPAN: u64 = 2_000;
+
+/// Microseconds: keep-alives come every 29 s; answering more often would let two ends chat.
+const KEEP_ALIVE_ANSWER: u64 = 1_000_000;
+
+/// Microseconds between SYNs that answer DATA.
+const HURRIED_SYN: u64 = 100_000;
+
+/// SYNs after which DATA does not hurry the next one.
+const MAX_HURRIED_SYNS: u32 = 8;
+
+/// Microseconds after which the first acknowledgement is repeated.
+pub(super) const CONFIRM_INTERVAL: u64 = 1_000_000;

@@ -1,0 +1,501 @@
+//! Packets that were sent and are not acknowledged cumulatively, and what can be told about them:
+//! delivered, in flight, lost.
+//!
+//! Every transmission gets a number of its own, as in RFC 9002, and a log keeps them in order of time.
+//! A packet is lost when a later transmission was delivered and it is `threshold` transmissions
+//! behind that (RFC 9002 6.1.1) or a reordering window older than a round trip (RACK, RFC 8985). A
+//! retransmission is just another transmission, so that one lost again is found the same way.
+
+use std::collections::VecDeque;
+
+use crate::rtt::Rtt;
+use crate::time::Time;
+use crate::wire::{SackMask, SeqNr};
+
+/// One sequence number in use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    /// Offset in the stream behind its last byte.
+    pub(crate) end: u64,
+    /// When it was sent last.
+    pub(crate) at: Time,
+    /// Number of its last transmission.
+    tx: u64,
+    /// Payload bytes. Never changes: nor do the bytes themselves.
+    pub(crate) len: u16,
+    status: Status,
+    /// Times sent, saturating.
+    pub(crate) transmissions: u8,
+    pub(crate) fin: bool,
+    /// Its last transmission was a path-MTU probe.
+    probe: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Status {
+    InFlight,
+    /// Reported by a selective acknowledgement.
+    Sacked,
+    /// Believed lost and not sent again yet.
+    Lost,
+}
+
+/// What one acknowledgement told.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Acked {
+    /// Payload bytes newly delivered, cumulatively or selectively.
+    pub(crate) bytes: u64,
+    /// Packets newly delivered.
+    pub(crate) packets: u32,
+    /// Packets acknowledged cumulatively by this, delivered before or not.
+    pub(crate) cumulative: u16,
+    /// The stream is acknowledged up to here.
+    pub(crate) offset: Option<u64>,
+    /// When the newest packet delivered was sent.
+    pub(crate) newest: Time,
+    /// When the newest of those that were sent once was sent: good for a round-trip sample.
+    pub(crate) sample: Option<Time>,
+    /// Some of the packets delivered had been sent more than once.
+    pub(crate) resent: bool,
+    /// Our FIN was acknowledged cumulatively.
+    pub(crate) fin: bool,
+    /// A path-MTU probe was delivered.
+    pub(crate) probe: Option<SeqNr>,
+    /// Packets that had been taken for lost without reason, or sent again without need.
+    pub(crate) spurious: u32,
+    /// Of those, the ones that were sent again.
+    pub(crate) spurious_resends: u32,
+}
+
+/// What loss detection found.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Losses {
+    /// Payload bytes lost, probes not counted.
+    pub(crate) bytes: u64,
+    /// Packets lost, probes not counted.
+    pub(crate) packets: u32,
+    /// When the newest of them was sent.
+    pub(crate) newest: Time,
+    /// A path-MTU probe was lost.
+    pub(crate) probe: Option<SeqNr>,
+}
+
+/// The packets of one connection from the oldest unacknowledged one on.
+#[derive(Debug)]
+pub(crate) struct Outstanding {
+    packets: VecDeque<Sent>,
+    /// Sequence number of `packets[0]`, or of the next packet if there is none.
+    una: SeqNr,
+    /// Transmissions in order of time; entry `i` has number `log_base + i`. An entry is stale if its
+    /// packet is gone, delivered, lost or was sent again.
+    log: VecDeque<SeqNr>,
+    log_base: u64,
+    /// Lost packets in the order in which they will be sent again; stale entries possible.
+    lost: VecDeque<SeqNr>,
+    in_flight: u64,
+    flight_packets: u32,
+    /// Payload bytes neither acknowledged cumulatively nor selectively: what the peer may still have to
+    /// buffer.
+    unacked: u64,
+    sacked: u32,
+    /// Transmissions of packets larger than any path must take, since one of those was delivered.
+    large_in_doubt: u32,
+    /// Latest transmission known to have been delivered.
+    delivered: Option<u64>,
+    /// Transmissions that may overtake one that is not lost.
+    threshold: u64,
+    /// Reordering window in quarters of the smallest round trip.
+    window_quarters: u64,
+}
+
+impl Outstanding {
+    /// `next`: sequence number of the first packet to be sent.
+    pub(crate) fn new(next: SeqNr) -> Self {
+        Self {
+            packets: VecDeque::new(),
+            una: next,
+            log: VecDeque::new(),
+            log_base: 0,
+            lost: VecDeque::new(),
+            in_flight: 0,
+            flight_packets: 0,
+            unacked: 0,
+            sacked: 0,
+            large_in_doubt: 0,
+            delivered: None,
+            threshold: PACKET_THRESHOLD,
+            window_quarters: 1,
+        }
+    }
+
+    /// Oldest sequence number that is not acknowledged.
+    pub(crate) fn una(&self) -> SeqNr {
+        self.una
+    }
+
+    /// Sequence number of the next new packet.
+    pub(crate) fn next(&self) -> SeqNr {
+        self.una.plus(self.packets.len() as u16)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+
+    /// Sequence numbers in use.
+    pub(crate) fn len(&self) -> usize {
+        self.packets.len()
+    }
+
+    /// Payload bytes in the network, as far as we know.
+    pub(crate) fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// Payload bytes that the peer may still have to buffer.
+    pub(crate) fn unacked(&self) -> u64 {
+        self.unacked
+    }
+
+    pub(crate) fn get(&self, seq: SeqNr) -> Option<&Sent> {
+        self.packets.get(usize::from(seq.distance_from(self.una)))
+    }
+
+    fn get_mut(&mut self, seq: SeqNr) -> Option<&mut Sent> {
+        self.packets.get_mut(usize::from(seq.distance_from(self.una)))
+    }
+
+    /// Records a new packet of `len` bytes that ends at offset `end` of the stream.
+    pub(crate) fn push(&mut self, now: Time, end: u64, len: usize, fin: bool, probe: bool) -> SeqNr {
+        let seq = self.next();
+        let tx = self.log_transmission(seq);
+        let len = len as u16;
+        self.packets.push_back(Sent {
+            end,
+            at: now,
+            tx,
+            len,
+            status: Status::InFlight,
+            transmissions: 1,
+            fin,
+            probe,
+        });
+        self.large_in_doubt += u32::from(usize::from(len) > ALWAYS_PASSES);
+        self.in_flight += u64::from(len);
+        self.flight_packets += 1;
+        self.unacked += u64::from(len);
+        seq
+    }
+
+    /// Records that a packet went out again.
+    pub(crate) fn resend(&mut self, now: Time, seq: SeqNr) {
+        let tx = self.log_transmission(seq);
+        let Some(packet) = self.get_mut(seq) else { return };
+        packet.at = now;
+        packet.tx = tx;
+        packet.probe = false;
+        packet.transmissions = packet.transmissions.saturating_add(1);
+        let large = usize::from(packet.len) > ALWAYS_PASSES;
+        if packet.status == Status::Lost {
+            packet.status = Status::InFlight;
+            self.in_flight += u64::from(self.get(seq).map_or(0, |p| p.len));
+            self.flight_packets += 1;
+        }
+        self.large_in_doubt = self.large_in_doubt.saturating_add(u32::from(large));
+        while let Some(&first) = self.lost.front() {
+            if self.get(first).is_some_and(|p| p.status == Status::Lost) {
+                break;
+            }
+            self.lost.pop_front();
+        }
+        self.trim();
+    }
+
+    /// The lost packet to be sent again first.
+    pub(crate) fn first_lost(&self) -> Option<SeqNr> {
+        self.lost.iter().copied().find(|&seq| self.get(seq).is_some_and(|p| p.status == Status::Lost))
+    }
+
+    /// The newest packet in flight: what a tail-loss probe repeats.
+    pub(crate) fn last_in_flight(&self) -> Option<SeqNr> {
+        let i = self.packets.iter().rposition(|p| p.status == Status::InFlight)?;
+        Some(self.una.plus(i as u16))
+    }
+
+    fn log_transmission(&mut self, seq: SeqNr) -> u64 {
+        self.log.push_back(seq);
+        self.log_base + self.log.len() as u64 - 1
+    }
+
+    /// Processes an acknowledgement that was found acceptable: `cumulative` packets from the oldest
+    /// on, and what the mask reports. `min_rtt` tells original from retransmission.
+    pub(crate) fn acknowledge(
+        &mut self,
+        now: Time,
+        cumulative: u16,
+        sack: Option<SackMask<'_>>,
+        min_rtt: u64,
+    ) -> Acked {
+        let mut acked = Acked { cumulative, ..Acked::default() };
+        let delivered_before = self.delivered;
+        for _ in 0..cumulative {
+            let Some(packet) = self.packets.pop_front() else { break };
+            if packet.status == Status::Sacked {
+                self.sacked -= 1;
+            } else {
+                self.deliver(now, &packet, self.una, min_rtt, delivered_before, &mut acked);
+            }
+            acked.offset = Some(packet.end);
+            acked.fin |= packet.fin;
+            self.una = self.una.plus(1);
+        }
+        if let Some(mask) = sack {
+            // Offset 2 is the packet behind the oldest one missing.
+            for offset in mask.offsets() {
+                let index = usize::from(offset) - 1;
+                let Some(packet) = self.packets.get(index).copied() else { break };
+                if packet.status != Status::Sacked {
+                    self.deliver(
+                        now,
+                        &packet,
+                        self.una.plus(index as u16),
+                        min_rtt,
+                        delivered_before,
+                        &mut acked,
+                    );
+                    if let Some(packet) = self.packets.get_mut(index) {
+                        packet.status = Status::Sacked;
+                        self.sacked += 1;
+                    }
+                }
+            }
+        }
+        self.trim();
+        acked
+    }
+
+    /// Accounts for a packet that is now known to have arrived.
+    fn deliver(
+        &mut self,
+        now: Time,
+        packet: &Sent,
+        seq: SeqNr,
+        min_rtt: u64,
+        delivered_before: Option<u64>,
+        acked: &mut Acked,
+    ) {
+        let len = u64::from(packet.len);
+        self.unacked -= len;
+        acked.bytes += len;
+        acked.packets += 1;
+        let resent = packet.transmissions > 1;
+        // An answer sooner than any round trip belongs to an earlier transmission (as Eifel, RFC 3522).
+        let too_soon = resent && now.since(packet.at) < min_rtt;
+        match packet.status {
+            Status::InFlight => {
+                self.in_flight -= len;
+                self.flight_packets -= 1;
+                acked.spurious += u32::from(too_soon);
+                acked.spurious_resends += u32::from(too_soon);
+            }
+            Status::Lost => acked.spurious += 1,
+            Status::Sacked => {}
+        }
+        if packet.probe && packet.status == Status::InFlight {
+            acked.probe = Some(seq);
+        }
+        acked.newest = acked.newest.max(packet.at);
+        acked.resent |= resent;
+        if usize::from(packet.len) > ALWAYS_PASSES {
+            self.large_in_doubt = 0;
+        }
+        if !resent {
+            acked.sample = acked.sample.max(Some(packet.at));
+            // It arrived after transmissions that left later: the path reorders so far at least.
+            if let Some(distance) = delivered_before.and_then(|d| d.checked_sub(packet.tx)) {
+                self.threshold = self.threshold.max(distance + 1).min(MAX_THRESHOLD);
+                if packet.status == Status::Lost {
+                    self.window_quarters = (self.window_quarters + 1).min(MAX_WINDOW_QUARTERS);
+                }
+            }
+        }
+        if !too_soon {
+            self.delivered = self.delivered.max(Some(packet.tx));
+        }
+    }
+
+    /// Marks what must be lost, given what was delivered.
+    pub(crate) fn detect_losses(&mut self, now: Time, rtt: &Rtt) -> Losses {
+        let mut losses = Losses::default();
+        let Some(delivered) = self.delivered else { return losses };
+        let timeout = self.reorder_timeout(rtt);
+        while let Some(&seq) = self.log.front() {
+            let tx = self.log_base;
+            if tx >= delivered {
+                break;
+            }
+            if let Some(packet) = self.live(seq, tx) {
+                let behind = delivered - tx >= self.threshold;
+                if !behind && now.since(packet.at) < timeout {
+                    break;
+                }
+                self.mark_lost(seq, &mut losses);
+            }
+            self.log.pop_front();
+            self.log_base += 1;
+        }
+        losses
+    }
+
+    /// When [`detect_losses`](Self::detect_losses) will find the next loss by age alone.
+    pub(crate) fn loss_deadline(&self, rtt: &Rtt) -> Option<Time> {
+        let delivered = self.delivered?;
+        // The front is live or young: `trim` has dropped what is stale.
+        let seq = *self.log.front()?;
+        let packet = self.live(seq, self.log_base)?;
+        (self.log_base < delivered).then(|| packet.at.plus(self.reorder_timeout(rtt)))
+    }
+
+    /// RACK: a round trip and the reordering window.
+    fn reorder_timeout(&self, rtt: &Rtt) -> u64 {
+        let window = (rtt.min() * self.window_quarters / 4).min(rtt.smoothed()).max(MIN_REORDER_WINDOW);
+        rtt.current() + window
+    }
+
+    /// The packet of a log entry, if that was its last transmission and it is still in flight.
+    fn live(&self, seq: SeqNr, tx: u64) -> Option<&Sent> {
+        self.get(seq).filter(|p| p.tx == tx && p.status == Status::InFlight)
+    }
+
+    /// Drops stale log entries from the front.
+    fn trim(&mut self) {
+        while let Some(&seq) = self.log.front() {
+            if self.live(seq, self.log_base).is_some() {
+                break;
+            }
+            self.log.pop_front();
+            self.log_base += 1;
+        }
+        if self.packets.is_empty() {
+            self.lost.clear();
+            if self.packets.capacity() > KEEP_SLOTS {
+                self.packets = VecDeque::new();
+                self.log = VecDeque::new();
+                self.lost = VecDeque::new();
+            }
+        }
+    }
+
+    fn mark_lost(&mut self, seq: SeqNr, losses: &mut Losses) {
+        let Some(packet) = self.get_mut(seq) else { return };
+        packet.status = Status::Lost;
+        let packet = *packet;
+        self.in_flight -= u64::from(packet.len);
+        self.flight_packets -= 1;
+        self.lost.push_back(seq);
+        if packet.probe {
+            losses.probe = Some(seq);
+        } else {
+            losses.bytes += u64::from(packet.len);
+            losses.packets += 1;
+            losses.newest = losses.newest.max(packet.at);
+        }
+    }
+
+    /// Third duplicate acknowledgement of a peer that sends no masks: its oldest missing packet is lost.
+    pub(crate) fn oldest_lost(&mut self) -> Losses {
+        let mut losses = Losses::default();
+        if self.packets.front().is_some_and(|p| p.status == Status::InFlight) {
+            self.mark_lost(self.una, &mut losses);
+            self.trim();
+        }
+        losses
+    }
+
+    /// Time-out: everything in flight is taken for lost. A peer that reported a packet and then does
+    /// not move past it has dropped it again: what it reported is not believed any more (RFC 2018 8).
+    pub(crate) fn all_lost(&mut self) -> Losses {
+        let mut losses = Losses::default();
+        let reneged = self.packets.front().is_some_and(|p| p.status == Status::Sacked);
+        self.lost.clear();
+        for index in 0..self.packets.len() {
+            let seq = self.una.plus(index as u16);
+            let Some(packet) = self.packets.get_mut(index) else { break };
+            match packet.status {
+                Status::InFlight => self.mark_lost(seq, &mut losses),
+                Status::Lost => self.lost.push_back(seq),
+                Status::Sacked if reneged => {
+                    packet.status = Status::InFlight;
+                    let len = u64::from(packet.len);
+                    self.sacked -= 1;
+                    self.unacked += len;
+                    self.in_flight += len;
+                    self.flight_packets += 1;
+                    self.mark_lost(seq, &mut losses);
+                }
+                Status::Sacked => {}
+            }
+        }
+        self.trim();
+        losses
+    }
+
+    /// The time-out was premature: what was taken for lost and not sent again is in flight after all.
+    pub(crate) fn none_lost(&mut self) {
+        let lost = std::mem::take(&mut self.lost);
+        for &seq in &lost {
+            let next_tx = self.log_base + self.log.len() as u64;
+            let Some(packet) = self.get_mut(seq) else { continue };
+            if packet.status == Status::Lost {
+                packet.status = Status::InFlight;
+                packet.tx = next_tx;
+                let len = u64::from(packet.len);
+                self.in_flight += len;
+                self.flight_packets += 1;
+                self.log.push_back(seq);
+            }
+        }
+    }
+
+    /// Whether some packet is taken for lost and waits to be sent again.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.first_lost().is_some()
+    }
+
+    /// Payload bytes of the oldest packet.
+    pub(crate) fn oldest_len(&self) -> usize {
+        self.packets.front().map_or(0, |p| usize::from(p.len))
+    }
+
+    /// How many large packets went out since one arrived.
+    pub(crate) fn large_in_doubt(&self) -> u32 {
+        self.large_in_doubt
+    }
+
+    /// Whether any packet, a FIN included, is in the network as far as we know.
+    pub(crate) fn has_in_flight(&self) -> bool {
+        self.flight_packets > 0
+    }
+}
+
+/// RFC 9002 6.1.1 kPacketThreshold; libutp, libtorrent: 3.
+const PACKET_THRESHOLD: u64 = 3;
+
+/// How far a reordering path may raise it: then only time tells.
+const MAX_THRESHOLD: u64 = 1_000;
+
+/// RACK-TLP 6.2: the window grows by quarters of the smallest round trip, up to the smoothed one.
+const MAX_WINDOW_QUARTERS: u64 = 20;
+
+/// Microseconds; RFC 9002 kGranularity.
+const MIN_REORDER_WINDOW: u64 = 1_000;
+
+/// Payload that fits any path: 508 bytes of UDP payload less the header (see `mtu.rs`).
+const ALWAYS_PASSES: usize = 488;
+
+/// Slots that empty lists keep.
+const KEEP_SLOTS: usize = 32;
+
+#[cfg(test)]
+#[path = "outstanding_tests.rs"]
+mod tests;

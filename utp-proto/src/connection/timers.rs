@@ -1,0 +1,182 @@
+//! What happens when nothing does. No timer is ever set or cancelled: each deadline is computed from
+//! what is true now, so that none can be forgotten.
+
+use super::incoming::CONFIRM_INTERVAL;
+use super::{Connection, Context, Phase, Sending};
+use crate::CloseReason;
+use crate::time::{Time, micros};
+use crate::wire::HEADER_LEN;
+
+/// Why time matters to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// Opening took too long.
+    Connect,
+    /// A packet overtaken by others is old enough to be lost.
+    Reordering,
+    /// No answer to the end of a flight: send its last packet again, rather than wait for the time-out.
+    TailLoss,
+    /// Retransmission time-out.
+    Retransmit,
+    /// No progress for too long.
+    GiveUp,
+    /// Probe a closed window.
+    Persist,
+    /// Repeat the first acknowledgement to a peer that has not said anything since.
+    Confirm,
+    /// Nothing arrived for too long.
+    Idle,
+    /// The peer does not finish what the application has closed.
+    Linger,
+}
+
+impl Connection {
+    /// The next deadline and what it is for.
+    pub(crate) fn next_timer(&self) -> Option<(Time, Timer)> {
+        let t = &self.timers;
+        let mut next: Option<(Time, Timer)> = None;
+        let mut consider = |at: Option<Time>, timer: Timer| {
+            if let Some(at) = at
+                && next.is_none_or(|(first, _)| at < first)
+            {
+                next = Some((at, timer));
+            }
+        };
+        match self.state.phase() {
+            Phase::Closed(_) => return None,
+            Phase::SynSent | Phase::SynReceived => {
+                consider(Some(t.opened.plus(micros(self.config.connect_timeout))), Timer::Connect);
+            }
+            Phase::Connected => {
+                consider(t.confirm_at, Timer::Confirm);
+                consider(self.config.idle_timeout.map(|d| t.received.plus(micros(d))), Timer::Idle);
+                consider(t.linger_until, Timer::Linger);
+            }
+        }
+        if !self.outstanding.is_empty() && self.state.phase() != Phase::SynSent {
+            consider(self.outstanding.loss_deadline(&self.rtt), Timer::Reordering);
+            consider(self.tail_loss_at(), Timer::TailLoss);
+            consider(Some(t.rto_from.plus(self.rtt.rto())), Timer::Retransmit);
+            consider(Some(t.progress.plus(micros(self.config.give_up_after))), Timer::GiveUp);
+        }
+        if self.state.phase() == Phase::Connected && !t.persist_due && self.is_window_closed() {
+            consider(Some(self.persist_at()), Timer::Persist);
+        }
+        next
+    }
+
+    /// RFC 8985 7.2: once per flight, unless a loss is known already.
+    fn tail_loss_at(&self) -> Option<Time> {
+        let t = &self.timers;
+        let idle = t.tail_probed || t.tail_due || t.after_rto.is_some() || self.outstanding.has_lost();
+        (!idle && self.rtt.is_known() && self.outstanding.has_in_flight())
+            .then(|| t.data_sent.max(t.rto_from).plus(self.rtt.probe_timeout()))
+    }
+
+    /// When to probe the closed window: as often as a time-out would, up to what libutp waits.
+    fn persist_at(&self) -> Time {
+        let t = &self.timers;
+        let from = t.data_sent.max(t.rto_from);
+        let interval = self.rtt.rto().max(MIN_PERSIST) << t.persist_backoff.min(8);
+        from.plus(interval.min(MAX_PERSIST))
+    }
+
+    /// The window the peer told is new.
+    pub(super) fn note_peer_window(&mut self, cx: &Context<'_>) {
+        if self.peer_window as usize >= self.mss() {
+            self.timers.persist_backoff = 0;
+        } else {
+            // A peer that tells that it has no room is alive, whatever it drops.
+            self.timers.progress = cx.now;
+        }
+    }
+
+    /// Does what is due at `cx.now`. Each kind at most a few times, however late the call.
+    pub(crate) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        for _ in 0..MAX_TIMERS {
+            match self.next_timer() {
+                Some((at, timer)) if at <= cx.now => self.fire(cx, timer),
+                _ => return,
+            }
+        }
+    }
+
+    fn fire(&mut self, cx: &mut Context<'_>, timer: Timer) {
+        log!(trace, ?timer, "timer");
+        match timer {
+            Timer::Connect | Timer::Idle | Timer::GiveUp => self.close_with(cx, CloseReason::TimedOut),
+            Timer::Reordering => {
+                let flight = self.outstanding.in_flight();
+                let losses = self.outstanding.detect_losses(cx.now, &self.rtt);
+                self.note_losses(cx, &losses, flight, 0);
+                self.update_pacing(cx.now);
+            }
+            Timer::TailLoss => {
+                self.timers.tail_probed = true;
+                self.timers.tail_due = true;
+            }
+            Timer::Retransmit => self.retransmit_timeout(cx),
+            Timer::Persist => {
+                self.timers.persist_due = true;
+                self.timers.persist_backoff += 1;
+            }
+            Timer::Confirm => {
+                self.timers.confirms += 1;
+                self.timers.confirm_at = (self.timers.confirms < CONFIRMS)
+                    .then(|| cx.now.plus(CONFIRM_INTERVAL << self.timers.confirms));
+                self.acks.on_urgent();
+            }
+            Timer::Linger => {
+                // All that the application wrote has arrived; the peer's stream interests nobody.
+                let done = self.state.sending() == Sending::FinAcked;
+                self.close_with(cx, if done { CloseReason::Finished } else { CloseReason::Aborted });
+            }
+        }
+    }
+
+    /// RFC 6298 5.4 to 5.6: everything in flight is taken for lost, and one packet goes to find out.
+    fn retransmit_timeout(&mut self, cx: &mut Context<'_>) {
+        self.rtt.back_off();
+        self.timers.rto_from = cx.now;
+        self.timers.after_rto = Some(1);
+        self.timers.tail_due = false;
+        self.duplicate_acks = 0;
+        let window_closed = (self.peer_window as usize) < self.mss();
+        let flight = self.outstanding.in_flight();
+        let losses = self.outstanding.all_lost();
+        if window_closed {
+            return; // what is behind a closed window was dropped by the peer, not by the network
+        }
+        self.stats.timeouts += 1;
+        let timeouts = self.rtt.backoffs();
+        self.note_losses(cx, &losses, flight, timeouts);
+        let oldest = HEADER_LEN + self.outstanding.oldest_len();
+        // One that is larger than the size in use has shrunk that already.
+        let full = oldest <= self.mtu.current();
+        let hopeless =
+            timeouts >= BLACK_HOLE_TIMEOUTS && self.outstanding.large_in_doubt() >= BLACK_HOLE_PACKETS;
+        if hopeless && full && self.mtu.on_black_hole(cx.now, oldest) {
+            log!(debug, mtu = self.mtu.current(), "full packets do not pass: smaller ones from now on");
+            self.controller.on_mss(self.mss());
+        }
+        self.update_pacing(cx.now);
+    }
+}
+
+/// More than there are kinds of timers: a late call does all that is due.
+const MAX_TIMERS: usize = 16;
+
+/// Repetitions of the first acknowledgement: after 1, 3 and 7 s.
+const CONFIRMS: u32 = 3;
+
+/// Microseconds between probes of a closed window: at least 1 s (RFC 6298's floor)...
+const MIN_PERSIST: u64 = 1_000_000;
+
+/// ...at most what libutp waits before it tries.
+const MAX_PERSIST: u64 = 15_000_000;
+
+/// A smaller path MTU looks like this: time-outs in a row...
+const BLACK_HOLE_TIMEOUTS: u32 = 2;
+
+/// ...and so many large packets gone without one arriving, which random loss seldom does.
+const BLACK_HOLE_PACKETS: u32 = 6;

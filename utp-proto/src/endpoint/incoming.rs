@@ -1,0 +1,209 @@
+//! Whose is a datagram? What belongs to a connection goes there; SYNs, confirmations, repeated FINs and
+//! strays are dealt with here, without a connection and without memory beyond the table's.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::replies::Reply;
+use super::table::{Entry, HalfOpen, Key, Linger};
+use super::{Endpoint, Verdict, blank};
+use crate::connection::{Connection as Machine, Context, Ids};
+use crate::time::{Time, micros};
+use crate::wire::{Header, Packet, PacketType, ParseError, SeqNr};
+
+impl Endpoint {
+    /// Takes one datagram that arrived at `now` from `from`. Pass the kernel's receive timestamp where
+    /// there is one: it may be earlier than the time of the last call.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) -> Verdict {
+        let now = self.note_time(now);
+        self.stats.datagrams_received += 1;
+        let packet = match Packet::parse(datagram) {
+            Ok(packet) => packet,
+            Err(ParseError::NotUtp) => {
+                self.stats.datagrams_not_utp += 1;
+                return Verdict::NotUtp;
+            }
+            Err(_) => {
+                self.stats.datagrams_malformed += 1;
+                return Verdict::Consumed;
+            }
+        };
+        let id = packet.header.connection_id;
+        // A SYN carries the id that its sender receives on; the connection it makes receives on the next.
+        let is_syn = packet.header.kind == PacketType::Syn;
+        let key = Key::new(from, if is_syn { id.wrapping_add(1) } else { id });
+        match self.table.get(&key) {
+            Some(Entry::Connection(slot)) => self.deliver(slot, now, &packet, datagram.len()),
+            Some(Entry::HalfOpen(half_open)) if is_syn => {
+                self.handle_repeated_syn(now, key, half_open, &packet)
+            }
+            Some(Entry::HalfOpen(half_open)) => {
+                self.handle_confirmation(now, key, half_open, &packet, datagram.len())
+            }
+            Some(Entry::Linger(linger)) if !is_syn => self.handle_late(now, from, linger, &packet.header),
+            _ if is_syn => self.handle_syn(now, key, &packet.header),
+            _ => self.handle_stray(now, key, &packet, datagram.len()),
+        }
+        Verdict::Consumed
+    }
+
+    fn deliver(&mut self, slot: u32, now: Time, packet: &Packet<'_>, size: usize) {
+        let accepted = self.with(slot, now, |connection, cx| connection.handle_packet(cx, packet, size));
+        if accepted == Some(true) {
+            self.stats.datagrams_accepted += 1;
+        } else if packet.header.kind == PacketType::Reset {
+            self.stats.resets_ignored += 1;
+        }
+    }
+
+    /// Somebody wants to connect. Remembers as little as possible and answers with as much as came.
+    fn handle_syn(&mut self, now: Time, key: Key, header: &Header) {
+        if !self.listening {
+            self.stats.syns_refused += 1;
+            self.reset(now, key.remote(), header);
+            return;
+        }
+        let full = self.table.half_open() >= self.config.half_open_limit
+            || self.backlog.len() >= self.config.backlog
+            || self.connections.len() >= self.config.max_connections;
+        if full {
+            self.stats.syns_dropped += 1;
+            return;
+        }
+        let seq = SeqNr(self.rng.u16());
+        if self.config.speak_first {
+            self.admit(now, key, (seq, header.seq_nr), false);
+            return;
+        }
+        let expires = now.plus(micros(self.config.half_open_timeout));
+        self.table.insert_half_open(key, header.seq_nr, seq, expires);
+        self.syn_ack(now, key, seq, header);
+    }
+
+    /// The same answer for the same SYN; another number is another attempt.
+    fn handle_repeated_syn(&mut self, now: Time, key: Key, half_open: HalfOpen, packet: &Packet<'_>) {
+        if half_open.syn == packet.header.seq_nr {
+            self.syn_ack(now, key, half_open.seq, &packet.header);
+        } else {
+            self.table.remove(&key);
+            self.handle_syn(now, key, &packet.header);
+        }
+    }
+
+    fn syn_ack(&mut self, now: Time, key: Key, seq: SeqNr, syn: &Header) {
+        let header = Header {
+            connection_id: syn.connection_id,
+            timestamp_difference: if syn.timestamp.0 == 0 {
+                0
+            } else {
+                self.clock.wire(now).since(syn.timestamp)
+            },
+            wnd_size: self.config.receive_buffer.min(u32::MAX as usize) as u32,
+            ..blank(seq, syn.seq_nr)
+        };
+        self.replies.push(Reply { to: key.remote(), header });
+    }
+
+    /// The first packet that can only come from somebody who saw our SYN-ACK makes a connection.
+    fn handle_confirmation(
+        &mut self,
+        now: Time,
+        key: Key,
+        half_open: HalfOpen,
+        packet: &Packet<'_>,
+        size: usize,
+    ) {
+        let header = &packet.header;
+        let expected = half_open.syn.plus(1);
+        let knows = header.ack_nr == half_open.seq.minus(1);
+        if header.kind == PacketType::Reset {
+            // Deployed peers answer with either their last acknowledgement or the number they saw.
+            if knows || header.ack_nr == half_open.seq {
+                self.table.remove(&key);
+            } else {
+                self.stats.resets_ignored += 1;
+            }
+            return;
+        }
+        if !knows || !header.seq_nr.is_within(expected, self.config.reorder_window) {
+            self.stats.datagrams_unmatched += 1;
+            return;
+        }
+        if !self.listening {
+            self.table.remove(&key);
+            self.stats.syns_refused += 1;
+            self.reset(now, key.remote(), header);
+            return;
+        }
+        if self.backlog.len() >= self.config.backlog || self.connections.len() >= self.config.max_connections
+        {
+            self.stats.syns_dropped += 1;
+            return; // it will be repeated
+        }
+        let slot = self.admit(now, key, (half_open.seq, half_open.syn), true);
+        self.deliver(slot, now, packet, size);
+    }
+
+    /// Makes an incoming connection and queues it for the application.
+    fn admit(&mut self, now: Time, key: Key, numbers: (SeqNr, SeqNr), confirmed: bool) -> u32 {
+        let ids = Ids { receive: key.id, send: key.id.wrapping_sub(1) };
+        let cx = Context { now, clock: self.clock, pools: &mut self.pools };
+        let connection = Machine::accept(&cx, &self.config, key.remote(), ids, numbers, confirmed);
+        let handle = self.insert(key, connection);
+        self.backlog.push_back(handle);
+        handle.slot
+    }
+
+    /// The peer repeats its last packets: our last acknowledgement was lost.
+    fn handle_late(&mut self, now: Time, from: SocketAddr, linger: Linger, header: &Header) {
+        let repeats = matches!(header.kind, PacketType::Data | PacketType::Fin);
+        let Some(ack) = linger.ack.filter(|_| repeats) else {
+            self.stats.datagrams_unmatched += 1;
+            return;
+        };
+        // libutp takes only what is numbered beyond our FIN, libtorrent only what is not: take turns, by
+        // the one bit that changes between repetitions.
+        let next = if header.timestamp.0 & 1 == 0 { linger.next } else { linger.next.minus(1) };
+        let answer = Header {
+            connection_id: linger.send_id,
+            timestamp_difference: self.clock.wire(now).since(header.timestamp),
+            wnd_size: self.config.receive_buffer.min(u32::MAX as usize) as u32,
+            ..blank(next, ack)
+        };
+        self.replies.push(Reply { to: from, header: answer });
+    }
+
+    /// Fits no key. A RESET may carry the id that we send with; anything else is answered with one.
+    fn handle_stray(&mut self, now: Time, key: Key, packet: &Packet<'_>, size: usize) {
+        if packet.header.kind != PacketType::Reset {
+            self.stats.datagrams_unmatched += 1;
+            self.reset(now, key.remote(), &packet.header);
+            return;
+        }
+        for id in [key.id.wrapping_sub(1), key.id.wrapping_add(1)] {
+            let Some(Entry::Connection(slot)) = self.table.get(&key.with_id(id)) else { continue };
+            let ours = self.connections.get(slot as usize).is_some_and(|s| s.connection.ids.send == key.id);
+            if ours {
+                return self.deliver(slot, now, packet, size);
+            }
+        }
+        self.stats.datagrams_unmatched += 1;
+        self.stats.resets_ignored += 1;
+    }
+
+    /// Answers with a RESET, if the limiter allows: the id it came with, and its number as `ack_nr`, as
+    /// libutp does.
+    fn reset(&mut self, now: Time, to: SocketAddr, cause: &Header) {
+        if !self.replies.reset_allowed(now) {
+            self.stats.resets_suppressed += 1;
+            return;
+        }
+        self.stats.resets_sent += 1;
+        let header = Header {
+            kind: PacketType::Reset,
+            connection_id: cause.connection_id,
+            ..blank(SeqNr(self.rng.u16()), cause.seq_nr)
+        };
+        self.replies.push(Reply { to, header });
+    }
+}

@@ -1,0 +1,251 @@
+//! Two endpoints joined by a wire with a delay, in virtual time.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::{ReadError, WriteError};
+
+/// Which datagrams are lost, by number and content.
+type Drops = Box<dyn FnMut(u64, &[u8]) -> bool>;
+
+/// Both ends and what is on its way between them.
+struct Pair {
+    now: Instant,
+    ends: [Endpoint; 2],
+    delay: Duration,
+    /// By arrival: to whom and what.
+    flying: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
+    sent: u64,
+    /// Datagrams to be lost, by the order in which they are sent.
+    drop: Drops,
+    events: [Vec<(ConnectionHandle, Event)>; 2],
+}
+
+fn address(end: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1 + end as u8], 4000))
+}
+
+impl Pair {
+    #[allow(clippy::disallowed_methods)]
+    fn new(config: Config) -> Self {
+        let now = Instant::now();
+        let config = Arc::new(config);
+        Self {
+            now,
+            ends: [0, 1].map(|i| Endpoint::new(Arc::clone(&config), [i; 32], now)),
+            delay: Duration::from_millis(10),
+            flying: BTreeMap::new(),
+            sent: 0,
+            drop: Box::new(|_, _| false),
+            events: Default::default(),
+        }
+    }
+
+    fn drain(&mut self) {
+        for from in 0..2 {
+            loop {
+                let mut buf = Vec::new();
+                let end = &mut self.ends[from];
+                let Some(t) = end.poll_transmit(self.now, NonZeroUsize::new(64).unwrap(), &mut buf) else {
+                    break;
+                };
+                assert_eq!(t.len, buf.len());
+                assert_eq!(t.destination, address(1 - from));
+                for segment in buf.chunks(t.segment_size) {
+                    self.sent += 1;
+                    if !(self.drop)(self.sent, segment) {
+                        let at = (self.now + self.delay, self.sent);
+                        self.flying.insert(at, (1 - from, segment.to_vec()));
+                    }
+                }
+            }
+            while let Some(event) = self.ends[from].poll_event() {
+                self.events[from].push(event);
+            }
+        }
+    }
+
+    /// Goes on to the next thing that happens; false if nothing will.
+    fn step(&mut self, until: Instant) -> bool {
+        self.drain();
+        let arrival = self.flying.keys().next().map(|k| k.0);
+        let timer = self.ends.iter().filter_map(Endpoint::poll_timeout).min();
+        let Some(next) = [arrival, timer].into_iter().flatten().min().filter(|&at| at <= until) else {
+            self.now = until;
+            return false;
+        };
+        self.now = self.now.max(next);
+        while let Some(entry) = self.flying.first_entry().filter(|e| e.key().0 <= self.now) {
+            let (to, datagram) = entry.remove();
+            assert_eq!(
+                self.ends[to].handle_datagram(self.now, address(1 - to), &datagram),
+                Verdict::Consumed
+            );
+        }
+        for end in &mut self.ends {
+            end.handle_timeout(self.now);
+        }
+        true
+    }
+
+    fn run(&mut self, time: Duration) {
+        let until = self.now + time;
+        while self.step(until) {}
+        self.drain();
+    }
+
+    fn connected(&mut self) -> [ConnectionHandle; 2] {
+        let a = self.ends[0].connect(self.now, address(1)).unwrap();
+        self.run(Duration::from_millis(100));
+        let b = self.ends[1].accept().expect("accepted");
+        [a, b]
+    }
+
+    fn at(&mut self, end: usize, handle: ConnectionHandle) -> Connection<'_> {
+        self.ends[end].connection(handle).expect("a live handle")
+    }
+
+    /// Moves `total` bytes from end 0 to end 1 and checks each of them.
+    fn transfer(&mut self, [a, b]: [ConnectionHandle; 2], total: usize, limit: Duration) {
+        let pattern = |i: usize| (i * 7 + i / 251) as u8;
+        let until = self.now + limit;
+        let (mut written, mut read) = (0, 0);
+        let mut buf = vec![0; 16 << 10];
+        while read < total {
+            while written < total {
+                let chunk: Vec<u8> = (written..total.min(written + 10_000)).map(pattern).collect();
+                match self.at(0, a).write(&chunk) {
+                    Ok(n) => written += n,
+                    Err(WriteError::Blocked) => break,
+                    Err(e) => panic!("{e}"),
+                }
+            }
+            loop {
+                match self.at(1, b).read(&mut buf) {
+                    Ok(n) => {
+                        assert!(n > 0, "early end");
+                        for &byte in &buf[..n] {
+                            assert_eq!(byte, pattern(read), "at {read}");
+                            read += 1;
+                        }
+                    }
+                    Err(ReadError::Blocked) => break,
+                    Err(e) => panic!("{e} after {read}"),
+                }
+            }
+            if read < total {
+                assert!(self.step(until), "stuck at {read}: {:#?}", self.at(0, a).stats());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_connection_opens_moves_data_and_ends_cleanly() {
+    let mut pair = Pair::new(Config::default());
+    let [a, b] = pair.connected();
+    assert_eq!(pair.events[0], [(a, Event::Connected)]);
+    assert_eq!(pair.events[1], [(b, Event::Incoming)]);
+    pair.transfer([a, b], 3_000_000, Duration::from_secs(60));
+    let stats = pair.at(0, a).stats();
+    assert_eq!((stats.retransmits, stats.timeouts, stats.packets_lost), (0, 0, 0), "{stats:#?}");
+    assert_eq!(stats.mtu, 1472);
+    pair.at(0, a).finish();
+    pair.run(Duration::from_millis(100));
+    assert_eq!(pair.at(1, b).read(&mut [0; 8]), Ok(0));
+    pair.at(1, b).write(b"half-open").unwrap();
+    pair.run(Duration::from_millis(100));
+    let mut buf = [0; 16];
+    assert_eq!(pair.at(0, a).read(&mut buf), Ok(9));
+    pair.at(1, b).finish();
+    pair.run(Duration::from_millis(100));
+    for (end, handle) in [(0, a), (1, b)] {
+        assert_eq!(pair.events[end].last(), Some(&(handle, Event::Closed { reason: CloseReason::Finished })));
+        assert!(pair.ends[end].connection(handle).is_none());
+    }
+    pair.run(Duration::from_secs(60));
+    assert!(pair.ends.iter().all(Endpoint::is_idle));
+    assert!(pair.ends.iter().all(|e| e.poll_timeout().is_none()));
+}
+
+#[test]
+fn a_lossy_path_delivers_every_byte() {
+    for modulus in [50u64, 20, 10, 5] {
+        let mut pair = Pair::new(Config::default());
+        let ends = pair.connected();
+        let mut x = modulus;
+        pair.drop = Box::new(move |_, _| {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (x >> 33) % modulus == 0
+        });
+        let start = pair.now;
+        pair.transfer(ends, 1_000_000, Duration::from_secs(600));
+        let stats = pair.at(0, ends[0]).stats();
+        println!("1/{modulus}: {:?} {stats:?}", pair.now - start);
+    }
+}
+
+#[test]
+fn a_refused_and_a_silent_peer_end_the_attempt() {
+    let mut pair = Pair::new(Config::default());
+    pair.ends[1].stop_listening();
+    let a = pair.ends[0].connect(pair.now, address(1)).unwrap();
+    pair.run(Duration::from_secs(1));
+    assert_eq!(
+        pair.events[0],
+        [(a, Event::Readable), (a, Event::Writable), (a, Event::Closed { reason: CloseReason::Refused })]
+    );
+    pair.drop = Box::new(|_, _| true);
+    let b = pair.ends[0].connect(pair.now, address(1)).unwrap();
+    pair.run(Duration::from_secs(29));
+    assert_eq!(pair.events[0].len(), 3);
+    pair.run(Duration::from_secs(2));
+    assert_eq!(pair.events[0].last(), Some(&(b, Event::Closed { reason: CloseReason::TimedOut })));
+}
+
+#[test]
+fn an_abort_resets_the_peer() {
+    let mut pair = Pair::new(Config::default());
+    let [a, b] = pair.connected();
+    pair.at(0, a).write(b"last words").unwrap();
+    pair.run(Duration::from_millis(100));
+    pair.at(0, a).abort();
+    pair.run(Duration::from_millis(100));
+    assert_eq!(pair.events[0].last(), Some(&(a, Event::Closed { reason: CloseReason::Aborted })));
+    // What arrived before can still be read, then the error.
+    let mut buf = [0; 32];
+    assert_eq!(pair.at(1, b).read(&mut buf), Ok(10));
+    assert_eq!(pair.at(1, b).read(&mut buf), Err(ReadError::Closed(CloseReason::Reset)));
+    pair.drain();
+    assert_eq!(pair.events[1].last(), Some(&(b, Event::Closed { reason: CloseReason::Reset })));
+}
+
+#[test]
+fn a_reader_that_stops_stops_the_writer_and_both_go_on() {
+    let mut config = Config::default();
+    config.receive_buffer(20_000).unwrap().send_buffer(30_000).unwrap();
+    let mut pair = Pair::new(config);
+    let [a, b] = pair.connected();
+    let mut written = 0;
+    for _ in 0..100 {
+        written += pair.at(0, a).write(&[7; 5000]).unwrap_or(0);
+        pair.run(Duration::from_millis(200));
+    }
+    assert!(written <= 30_000 + 20_000 + 8_192, "{written}");
+    pair.run(Duration::from_secs(600));
+    let mut read = 0;
+    let mut buf = [0; 4096];
+    for _ in 0..1000 {
+        match pair.at(1, b).read(&mut buf) {
+            Ok(n) => read += n,
+            Err(ReadError::Blocked) => {}
+            Err(e) => panic!("{e}"),
+        }
+        pair.run(Duration::from_millis(20));
+    }
+    assert_eq!(read, written);
+}

@@ -1,0 +1,165 @@
+//! Round-trip time and the retransmission time-out (RFC 6298).
+
+use crate::Config;
+use crate::time::{Time, micros};
+
+/// Estimator of one connection. All values in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rtt {
+    srtt: u64,
+    rttvar: u64,
+    latest: u64,
+    /// Smallest sample of this window and of the one before.
+    min: [u64; 2],
+    min_since: Time,
+    /// Times the time-out was doubled since the last new acknowledgement.
+    backoff: u32,
+    rto_initial: u64,
+    rto_min: u64,
+    rto_max: u64,
+}
+
+impl Rtt {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            srtt: 0,
+            rttvar: 0,
+            latest: 0,
+            min: [u64::MAX; 2],
+            min_since: Time::default(),
+            backoff: 0,
+            rto_initial: micros(config.initial_rto),
+            rto_min: micros(config.min_rto),
+            rto_max: micros(config.max_rto),
+        }
+    }
+
+    /// Takes a sample of a packet that was sent once only (Karn's rule is the caller's).
+    pub(crate) fn sample(&mut self, now: Time, rtt: u64) {
+        let rtt = rtt.max(1);
+        self.latest = rtt;
+        if now.since(self.min_since) >= MIN_WINDOW {
+            self.min = [u64::MAX, self.min[0]];
+            self.min_since = now;
+        }
+        self.min[0] = self.min[0].min(rtt);
+        if self.srtt == 0 {
+            self.srtt = rtt;
+            self.rttvar = rtt / 2;
+        } else {
+            self.rttvar = (3 * self.rttvar + self.srtt.abs_diff(rtt)) / 4;
+            self.srtt = (7 * self.srtt + rtt) / 8;
+        }
+    }
+
+    /// Smoothed; 0 before the first sample.
+    pub(crate) fn smoothed(&self) -> u64 {
+        self.srtt
+    }
+
+    pub(crate) fn variation(&self) -> u64 {
+        self.rttvar
+    }
+
+    /// Smallest of the last [`MIN_WINDOW`] to twice that; 0 before the first sample.
+    pub(crate) fn min(&self) -> u64 {
+        match self.min[0].min(self.min[1]) {
+            u64::MAX => 0,
+            min => min,
+        }
+    }
+
+    /// The larger of the smoothed and the latest sample: what a packet may need now.
+    pub(crate) fn current(&self) -> u64 {
+        self.srtt.max(self.latest)
+    }
+
+    /// Whether there was a sample.
+    pub(crate) fn is_known(&self) -> bool {
+        self.srtt > 0
+    }
+
+    /// The time-out, backed off.
+    pub(crate) fn rto(&self) -> u64 {
+        let base = match self.srtt {
+            0 => self.rto_initial,
+            srtt => srtt.saturating_add((4 * self.rttvar).max(GRANULARITY)).max(self.rto_min),
+        };
+        base.saturating_mul(1 << self.backoff.min(16)).min(self.rto_max.max(base.min(MAX_BASE)))
+    }
+
+    /// How long to wait for an acknowledgement before probing the tail of a flight.
+    pub(crate) fn probe_timeout(&self) -> u64 {
+        self.srtt + (4 * self.rttvar).max(GRANULARITY) + PEER_ACK_DELAY
+    }
+
+    /// A time-out happened: the next one is twice as long (RFC 6298 5.5).
+    pub(crate) fn back_off(&mut self) {
+        self.backoff = self.backoff.saturating_add(1);
+    }
+
+    /// New data was acknowledged: the time-out is the plain one again.
+    pub(crate) fn reset_backoff(&mut self) {
+        self.backoff = 0;
+    }
+
+    /// Time-outs since the last new acknowledgement.
+    pub(crate) fn backoffs(&self) -> u32 {
+        self.backoff
+    }
+}
+
+/// Clock granularity G of RFC 6298, as RFC 9002 (`kGranularity`).
+const GRANULARITY: u64 = 1_000;
+
+/// How long a deployed peer may hold back an acknowledgement: librqbit-utp 40 ms, which its round-trip
+/// samples show; libutp and libtorrent none; ours up to 10 ms. Beyond the samples allow some.
+const PEER_ACK_DELAY: u64 = 20_000;
+
+/// The minimum is forgotten after one to two of these: long against queues, short against routes.
+const MIN_WINDOW: u64 = 60_000_000;
+
+/// A path slower than any configured maximum must not time out on every packet.
+const MAX_BASE: u64 = 120_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_and_later_samples_follow_rfc_6298() {
+        let mut rtt = Rtt::new(&Config::default());
+        assert_eq!((rtt.rto(), rtt.is_known()), (1_000_000, false));
+        rtt.sample(Time(0), 400_000);
+        assert_eq!((rtt.smoothed(), rtt.variation()), (400_000, 200_000));
+        assert_eq!(rtt.rto(), 400_000 + 4 * 200_000);
+        rtt.sample(Time(1), 200_000);
+        assert_eq!((rtt.smoothed(), rtt.variation()), (375_000, 200_000));
+        assert_eq!(rtt.min(), 200_000);
+    }
+
+    #[test]
+    fn back_off_doubles_up_to_the_bound_and_resets() {
+        let mut rtt = Rtt::new(&Config::default());
+        rtt.sample(Time(0), 10_000);
+        assert_eq!(rtt.rto(), 500_000);
+        for expected in [1_000_000, 2_000_000, 4_000_000] {
+            rtt.back_off();
+            assert_eq!(rtt.rto(), expected);
+        }
+        (0..40).for_each(|_| rtt.back_off());
+        assert_eq!(rtt.rto(), 60_000_000);
+        rtt.reset_backoff();
+        assert_eq!(rtt.rto(), 500_000);
+    }
+
+    #[test]
+    fn the_minimum_is_forgotten_after_two_windows() {
+        let mut rtt = Rtt::new(&Config::default());
+        rtt.sample(Time(MIN_WINDOW), 10_000);
+        rtt.sample(Time(2 * MIN_WINDOW), 90_000);
+        assert_eq!(rtt.min(), 10_000);
+        rtt.sample(Time(3 * MIN_WINDOW), 80_000);
+        assert_eq!(rtt.min(), 80_000);
+    }
+}
