@@ -1,1 +1,47 @@
-//! Skeleton.
+//! uTP, the micro transport protocol of [BEP 29](https://www.bittorrent.org/beps/bep_0029.html), for
+//! [tokio]: reliable, ordered streams over UDP that give way to other traffic.
+//!
+//! The names are those of `tokio::net`: a [`UtpListener`] accepts [`UtpStream`]s, and
+//! [`UtpStream::connect`] opens one. A [`UtpSocket`] does both on one port, which is what a BitTorrent
+//! client wants.
+//!
+//! Streams cost no task, thread, timer or channel: a socket has one task for all of them.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+//! use std::time::Duration;
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//! use utp_tokio::{Config, UtpSocket};
+//!
+//! let mut config = Config::default();
+//! config.connect_timeout(Duration::from_secs(5))?;
+//! let (here, there) = (
+//!     UtpSocket::bind_with("127.0.0.1:0", config).await?,
+//!     UtpSocket::bind("127.0.0.1:0").await?,
+//! );
+//! let (stream, accepted) = tokio::join!(here.connect(there.local_addr()), async {
+//!     let (mut stream, _peer) = there.accept().await?;
+//!     stream.write_all(b"welcome").await?;
+//!     stream.shutdown().await?;
+//!     std::io::Result::Ok(stream)
+//! });
+//! let (mut stream, _accepted) = (stream?, accepted?);
+//! let mut greeting = String::new();
+//! stream.read_to_string(&mut greeting).await?;
+//! assert_eq!(greeting, "welcome");
+//! # Ok(()) }
+//! ```
+#![forbid(unsafe_code)]
+
+mod listener;
+mod runtime;
+mod socket;
+mod split;
+mod stream;
+
+pub use listener::{Incoming, UtpListener};
+pub use socket::UtpSocket;
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
+pub use stream::UtpStream;
+pub use utp_driver::{BufferSizes, Ending, SocketConfig, SocketStats};
+pub use utp_proto::{CloseReason, Config, ConnectionStats};

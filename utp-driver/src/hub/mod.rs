@@ -13,7 +13,6 @@ mod turn;
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -172,10 +171,6 @@ impl<S: AsyncUdpSocket> Hub<S> {
             foreign_dropped: state.datagrams.dropped,
             foreign_sent: state.foreign_sent,
         }
-    }
-
-    fn local_addr(&self) -> SocketAddr {
-        self.udp.local_addr()
     }
 }
 

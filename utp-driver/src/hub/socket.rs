@@ -1,5 +1,6 @@
 //! The application's side of a socket.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,9 +17,14 @@ use crate::udp::unreachable_family;
 ///
 /// When the last clone is dropped, connections that nobody accepted are refused and no more come in.
 /// The driver goes on until the last stream has ended and its peer knows, and ends then.
-#[derive(Debug)]
 pub struct SocketHandle<S> {
     hub: Arc<Hub<S>>,
+}
+
+impl<S> fmt::Debug for SocketHandle<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketHandle").field("local", &self.hub.udp.local_addr()).finish_non_exhaustive()
+    }
 }
 
 impl<S> Clone for SocketHandle<S> {
@@ -47,7 +53,7 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
 
     /// The address that the socket is bound to.
     pub fn local_addr(&self) -> SocketAddr {
-        self.hub.local_addr()
+        self.hub.udp.local_addr()
     }
 
     /// The kernel buffers that the system granted.

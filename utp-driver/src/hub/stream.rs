@@ -1,5 +1,6 @@
 //! The application's side of a connection.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -18,11 +19,16 @@ use crate::runtime::AsyncUdpSocket;
 ///
 /// One task may read while another one writes. The methods that poll remember one reading and one
 /// writing task, the latest; those that are `async` can be waited for by any number.
-#[derive(Debug)]
 pub struct StreamHandle<S> {
     hub: Arc<Hub<S>>,
     key: usize,
     peer: SocketAddr,
+}
+
+impl<S> fmt::Debug for StreamHandle<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamHandle").field("peer", &self.peer).finish_non_exhaustive()
+    }
 }
 
 impl<S> Drop for StreamHandle<S> {
@@ -49,7 +55,7 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
 
     /// The address that the socket is bound to.
     pub fn local_addr(&self) -> SocketAddr {
-        self.hub.local_addr()
+        self.hub.udp.local_addr()
     }
 
     /// Payload bytes read so far.
@@ -120,7 +126,7 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
     /// Queues a copy of as much of `data` as fits.
     ///
     /// # Errors
-    /// `BrokenPipe` after [`poll_shutdown`](Self::poll_shutdown); how the connection ended, if it did.
+    /// `BrokenPipe` after [`finish`](Self::finish); how the connection ended, if it did.
     pub fn poll_write(&self, cx: &Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let data = &data[..data.len().min(LOCKED_COPY)];
         self.poll_write_with(cx, |connection| connection.write(data))
@@ -190,22 +196,23 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
         })
     }
 
-    /// Queues the FIN after everything that was written, at once. The other direction stays open.
+    /// Queues the FIN after everything that was written. The other direction stays open. Repeating it
+    /// has no effect.
     ///
     /// # Errors
-    /// How the connection ended, if it did so badly.
-    pub fn poll_shutdown(&self, _: &Context<'_>) -> Poll<io::Result<()>> {
+    /// How the connection ended, if it did before everything was delivered.
+    pub fn finish(&self) -> io::Result<()> {
         self.hub.with(|state| {
             let (port, connection) = state.stream(self.key);
-            let Some(mut connection) = connection else { return Poll::Ready(port.undelivered()) };
+            let Some(mut connection) = connection else { return port.undelivered() };
             connection.finish();
             port.finished = true;
             state.work = true;
-            Poll::Ready(state.check_driver())
+            state.check_driver()
         })
     }
 
-    /// Resolves when everything that was written up to now (and the FIN, after a shutdown) has been
+    /// Resolves when everything that was written up to now (and the FIN, after [`finish`](Self::finish)) has been
     /// acknowledged. Cancel-safe.
     ///
     /// # Errors

@@ -33,6 +33,28 @@ pub struct Udp<S> {
     send_segments: usize,
 }
 
+impl<S> Udp<S> {
+    /// The socket itself.
+    pub fn socket(&self) -> &S {
+        &self.socket
+    }
+
+    /// The address it is bound to.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Which peers it reaches.
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    /// Its kernel buffers.
+    pub fn buffers(&self) -> BufferSizes {
+        self.buffers
+    }
+}
+
 impl<S: UdpSocket> Udp<S> {
     /// Sets `socket` up and hands it to `register`, which puts it into an event loop.
     ///
@@ -52,26 +74,6 @@ impl<S: UdpSocket> Udp<S> {
         let send_segments = if config.send_offload { state.max_gso_segments() } else { 1 };
         let socket = register(socket)?;
         Ok(Self { socket, state, family, local, buffers, send_segments })
-    }
-
-    /// The socket itself.
-    pub fn socket(&self) -> &S {
-        &self.socket
-    }
-
-    /// The address it is bound to.
-    pub fn local_addr(&self) -> SocketAddr {
-        self.local
-    }
-
-    /// Which peers it reaches.
-    pub fn family(&self) -> Family {
-        self.family
-    }
-
-    /// Its kernel buffers.
-    pub fn buffers(&self) -> BufferSizes {
-        self.buffers
     }
 
     /// Sends one datagram that is none of the protocol's.

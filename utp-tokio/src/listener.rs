@@ -1,0 +1,125 @@
+//! [`UtpListener`]: accepting streams.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use tokio::net::ToSocketAddrs;
+use utp_driver::SocketConfig;
+
+use crate::runtime::Socket;
+use crate::{UtpSocket, UtpStream};
+
+/// Accepts uTP streams.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+/// use utp_tokio::{UtpListener, UtpStream};
+///
+/// let listener = UtpListener::bind("127.0.0.1:0").await?;
+/// let addr = listener.local_addr();
+/// let server = tokio::spawn(async move {
+///     let (mut stream, _peer) = listener.accept().await?;
+///     let mut request = String::new();
+///     stream.read_to_string(&mut request).await?;
+///     stream.write_all(request.to_uppercase().as_bytes()).await?;
+///     stream.shutdown().await
+/// });
+///
+/// let mut stream = UtpStream::connect(addr).await?;
+/// stream.write_all(b"hello").await?;
+/// stream.shutdown().await?;
+/// let mut answer = String::new();
+/// stream.read_to_string(&mut answer).await?;
+/// assert_eq!(answer, "HELLO");
+/// server.await?
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct UtpListener {
+    socket: UtpSocket,
+}
+
+impl UtpListener {
+    /// A socket bound to `addr`, for listening. See [`UtpSocket::bind`].
+    ///
+    /// # Errors
+    /// As [`UtpSocket::bind`].
+    ///
+    /// # Panics
+    /// As [`UtpSocket::bind`].
+    pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<Self> {
+        UtpSocket::bind(addr).await.map(Self::new)
+    }
+
+    /// As [`bind`](Self::bind), with a [`Config`](crate::Config) or a [`SocketConfig`].
+    ///
+    /// # Errors
+    /// As [`UtpSocket::bind`].
+    ///
+    /// # Panics
+    /// As [`UtpSocket::bind`].
+    pub async fn bind_with(addr: impl ToSocketAddrs, config: impl Into<SocketConfig>) -> io::Result<Self> {
+        UtpSocket::bind_with(addr, config).await.map(Self::new)
+    }
+
+    /// The next incoming stream and its peer. Several tasks may wait.
+    ///
+    /// Cancel-safe: no stream is lost.
+    ///
+    /// # Errors
+    /// `NotConnected` once the socket was [closed](Self::close).
+    pub async fn accept(&self) -> io::Result<(UtpStream, SocketAddr)> {
+        self.socket.accept().await
+    }
+
+    /// [`accept`](Self::accept) as a stream of streams, which ends when the socket is closed.
+    pub fn incoming(&self) -> Incoming {
+        Incoming { inner: self.socket.handle().incoming() }
+    }
+
+    /// The address that the socket is bound to.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.socket.local_addr()
+    }
+
+    /// The socket listened on.
+    #[must_use]
+    pub fn socket(&self) -> &UtpSocket {
+        &self.socket
+    }
+
+    /// Accepts no more connections, and resolves when those that were accepted have ended. See
+    /// [`UtpSocket::close`].
+    ///
+    /// Cancel-safe: the socket accepts no more, whether the future is polled again or not.
+    ///
+    /// # Errors
+    /// `NotConnected` if the runtime of the socket is gone.
+    pub async fn close(&self) -> io::Result<()> {
+        self.socket.close().await
+    }
+
+    pub(crate) fn new(socket: UtpSocket) -> Self {
+        Self { socket }
+    }
+}
+
+/// Incoming streams, one after another, until the socket is closed. Made by [`UtpListener::incoming`].
+#[derive(Debug)]
+#[must_use = "streams do nothing unless polled"]
+pub struct Incoming {
+    inner: utp_driver::Incoming<Socket>,
+}
+
+impl Stream for Incoming {
+    type Item = UtpStream;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<UtpStream>> {
+        self.inner.poll_next(cx).map(|next| next.map(UtpStream::new))
+    }
+}
