@@ -1,1 +1,198 @@
+use super::*;
+use crate::Config;
 
+const LEN: usize = 1000;
+
+struct Flight {
+    out: Outstanding,
+    rtt: Rtt,
+    end: u64,
+}
+
+/// Sends `n` packets a millisecond apart on a path of 100 ms.
+fn flight(n: u64) -> Flight {
+    let mut rtt = Rtt::new(&Config::default());
+    rtt.sample(Time(0), 100_000);
+    let mut flight = Flight { out: Outstanding::new(SeqNr(0xfffd)), rtt, end: 0 };
+    for i in 0..n {
+        flight.send(Time(i * 1000));
+    }
+    flight
+}
+
+fn seq(i: u16) -> SeqNr {
+    SeqNr(0xfffd).plus(i)
+}
+
+/// A mask that reports these offsets from `ack_nr`.
+fn mask(offsets: &[u16]) -> Vec<u8> {
+    let mut bytes = vec![0; 8];
+    for &offset in offsets {
+        let bit = usize::from(offset - 2);
+        bytes[bit / 8] |= 1 << (bit % 8);
+    }
+    bytes
+}
+
+impl Flight {
+    fn send(&mut self, now: Time) -> SeqNr {
+        self.end += LEN as u64;
+        self.out.push(now, self.end, LEN, false, false)
+    }
+
+    fn ack(&mut self, now: Time, cumulative: u16, offsets: &[u16]) -> (Acked, Losses) {
+        let bytes = mask(offsets);
+        let sack = (!offsets.is_empty()).then_some(SackMask(&bytes));
+        let acked = self.out.acknowledge(now, cumulative, sack, self.rtt.min());
+        (acked, self.out.detect_losses(now, &self.rtt))
+    }
+}
+
+#[test]
+fn cumulative_acknowledgement_frees_in_order_across_the_wrap() {
+    let mut f = flight(10);
+    assert_eq!((f.out.in_flight(), f.out.unacked(), f.out.next()), (10_000, 10_000, SeqNr(7)));
+    let (acked, losses) = f.ack(Time(100_000), 4, &[]);
+    assert_eq!((acked.bytes, acked.packets, acked.offset), (4000, 4, Some(4000)));
+    assert_eq!(acked.sample, Some(Time(3000)));
+    assert_eq!((f.out.in_flight(), f.out.una(), losses.packets), (6000, seq(4), 0));
+}
+
+#[test]
+fn three_later_deliveries_mean_a_loss_and_two_do_not() {
+    let mut f = flight(10);
+    let (acked, losses) = f.ack(Time(102_000), 0, &[2, 3]);
+    assert_eq!((acked.bytes, losses.packets), (2000, 0));
+    let (_, losses) = f.ack(Time(103_000), 0, &[2, 3, 4]);
+    assert_eq!((losses.packets, losses.bytes, losses.newest), (1, 1000, Time(0)));
+    assert_eq!(f.out.first_lost(), Some(seq(0)));
+    assert_eq!((f.out.in_flight(), f.out.unacked()), (6000, 7000));
+}
+
+#[test]
+fn age_alone_means_a_loss_after_a_round_trip_and_the_reordering_window() {
+    let mut f = flight(2);
+    let (_, losses) = f.ack(Time(101_000), 0, &[2]);
+    assert_eq!(losses.packets, 0);
+    // One round trip and a quarter, from when it was sent.
+    assert_eq!(f.out.loss_deadline(&f.rtt), Some(Time(125_000)));
+    assert_eq!(f.out.detect_losses(Time(124_999), &f.rtt).packets, 0);
+    assert_eq!(f.out.detect_losses(Time(125_000), &f.rtt).packets, 1);
+}
+
+#[test]
+fn a_lost_retransmission_is_found_again_without_a_time_out() {
+    let mut f = flight(10);
+    f.ack(Time(104_000), 0, &[2, 3, 4]);
+    f.out.resend(Time(104_000), seq(0));
+    assert_eq!(f.out.first_lost(), None);
+    for i in 0..3 {
+        f.send(Time(105_000 + i * 1000));
+    }
+    // Everything sent after the retransmission arrives, the retransmission does not.
+    let (_, losses) = f.ack(Time(207_000), 0, &[2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
+    assert_eq!((losses.packets, losses.newest), (1, Time(104_000)));
+    assert_eq!(f.out.first_lost(), Some(seq(0)));
+}
+
+#[test]
+fn reordering_raises_the_threshold() {
+    let mut f = flight(20);
+    let (_, losses) = f.ack(Time(105_000), 0, &[2, 3, 4, 5, 6, 7]);
+    assert_eq!(losses.packets, 1);
+    // The packet was late, not lost: six later ones may overtake from now on.
+    let (acked, _) = f.ack(Time(106_000), 7, &[]);
+    assert_eq!((acked.spurious, acked.spurious_resends, acked.resent), (1, 0, false));
+    let (_, losses) = f.ack(Time(112_000), 0, &[2, 3, 4, 5, 6]);
+    assert_eq!(losses.packets, 0);
+    assert_eq!(f.out.in_flight(), 8000);
+}
+
+#[test]
+fn an_answer_sooner_than_a_round_trip_belongs_to_the_original() {
+    let mut f = flight(10);
+    f.ack(Time(104_000), 0, &[2, 3, 4]);
+    f.out.resend(Time(104_000), seq(0));
+    let (acked, _) = f.ack(Time(110_000), 4, &[]);
+    assert_eq!((acked.spurious, acked.spurious_resends, acked.resent), (1, 1, true));
+}
+
+#[test]
+fn a_time_out_loses_all_but_what_was_reported() {
+    let mut f = flight(10);
+    f.ack(Time(102_000), 0, &[3, 4]);
+    let losses = f.out.all_lost();
+    // The oldest one was known to be lost already.
+    assert_eq!((losses.packets, f.out.in_flight(), f.out.unacked()), (7, 0, 8000));
+    let mut order = Vec::new();
+    while let Some(seq) = f.out.first_lost() {
+        f.out.resend(Time(700_000), seq);
+        order.push(seq);
+    }
+    assert_eq!(order, [0, 1, 4, 5, 6, 7, 8, 9].map(seq));
+    assert_eq!(f.out.in_flight(), 8000);
+    let (acked, _) = f.ack(Time(900_000), 10, &[]);
+    assert_eq!((acked.bytes, f.out.in_flight(), f.out.unacked(), f.out.len()), (8000, 0, 0, 0));
+}
+
+#[test]
+fn a_peer_that_forgets_what_it_reported_gets_it_again() {
+    let mut f = flight(4);
+    f.ack(Time(101_000), 0, &[2, 3]);
+    f.ack(Time(150_000), 1, &[]);
+    // The oldest packet was reported, but the acknowledgement does not move past it.
+    let losses = f.out.all_lost();
+    assert_eq!((losses.packets, f.out.unacked()), (3, 3000));
+}
+
+#[test]
+fn a_premature_time_out_is_taken_back() {
+    let mut f = flight(10);
+    f.out.all_lost();
+    f.out.resend(Time(600_000), seq(0));
+    let (acked, _) = f.ack(Time(600_010), 1, &[]);
+    assert_eq!(acked.spurious_resends, 1);
+    f.out.none_lost();
+    assert_eq!((f.out.first_lost(), f.out.in_flight()), (None, 9000));
+    let (acked, _) = f.ack(Time(601_000), 9, &[]);
+    assert_eq!((acked.bytes, f.out.in_flight()), (9000, 0));
+}
+
+#[test]
+fn duplicate_acknowledgements_lose_the_oldest_packet_only() {
+    let mut f = flight(5);
+    let losses = f.out.oldest_lost();
+    assert_eq!((losses.packets, f.out.first_lost()), (1, Some(seq(0))));
+    assert_eq!(f.out.oldest_lost().packets, 0);
+}
+
+#[test]
+fn a_lost_probe_is_not_counted_as_loss() {
+    let mut f = flight(1);
+    f.end += LEN as u64;
+    let probe = f.out.push(Time(1000), f.end, LEN, false, true);
+    for i in 2..6 {
+        f.send(Time(i * 1000));
+    }
+    let (_, losses) = f.ack(Time(105_000), 1, &[2, 3, 4, 5]);
+    assert_eq!((losses.packets, losses.probe), (0, Some(probe)));
+    assert_eq!(f.out.first_lost(), Some(probe));
+}
+
+#[test]
+fn masks_beyond_what_was_sent_change_nothing() {
+    let mut f = flight(3);
+    let bytes = [0xff; 255];
+    let acked = f.out.acknowledge(Time(100_000), 0, Some(SackMask(&bytes)), 100_000);
+    assert_eq!((acked.bytes, f.out.unacked()), (2000, 1000));
+    let acked = f.out.acknowledge(Time(100_000), 0, Some(SackMask(&bytes)), 100_000);
+    assert_eq!(acked.packets, 0);
+}
+
+#[test]
+fn an_empty_list_gives_its_memory_back() {
+    let mut f = flight(500);
+    f.ack(Time(200_000), 500, &[]);
+    assert!(f.out.is_empty());
+    assert!(f.out.packets.capacity() <= KEEP_SLOTS && f.out.log.capacity() <= KEEP_SLOTS);
+}
