@@ -281,7 +281,7 @@ impl Connection {
             self.controller.on_mss(self.mss());
         }
         let (srtt, min_rtt) = (self.rtt.smoothed(), self.rtt.min());
-        let limited = self.window_limited_at.is_some_and(|at| now.since(at) <= srtt.max(MIN_LIMITED_SPAN));
+        let limited = self.window_limited_at.is_some_and(|at| now.since(at) <= 2 * srtt);
         let difference = header.timestamp_difference;
         self.controller.on_ack(&Ack {
             now: cx.clock.instant(now),
@@ -412,9 +412,6 @@ const MIN_RESET_REACH: u16 = 3;
 
 /// Numbers this far behind can still be on their way (libutp's reorder buffer: 1024).
 const MIN_HISTORY: u16 = 1024;
-
-/// Microseconds: how long "the window limited us a moment ago" holds at least.
-const MIN_LIMITED_SPAN: u64 = 2_000;
 
 /// Microseconds: keep-alives come every 29 s; answering more often would let two ends chat.
 const KEEP_ALIVE_ANSWER: u64 = 1_000_000;

@@ -250,7 +250,10 @@ impl Connection {
         self.state.close(reason);
         self.out.release(cx.pools, u64::MAX);
         self.outstanding = Outstanding::new(self.outstanding.next());
-        self.event(Pending::READABLE | Pending::WRITABLE);
+        if reason != CloseReason::Finished || !self.incoming.is_finished() {
+            // Whoever waits for either direction learns that it waits in vain.
+            self.event(Pending::READABLE | Pending::WRITABLE);
+        }
         self.announce_end();
     }
 

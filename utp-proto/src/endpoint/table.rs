@@ -188,6 +188,13 @@ impl Table {
             Some(Entry::Linger(_)) => self.linger_count -= 1,
             _ => {}
         }
+        // Nothing left to expire: nothing to wake up for.
+        if self.half_open_count == 0 {
+            self.half_open.clear();
+        }
+        if self.linger_count == 0 {
+            self.lingering.clear();
+        }
     }
 
     pub(crate) fn half_open(&self) -> usize {
