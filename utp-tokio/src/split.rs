@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,6 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::poll_proceed;
+
 use utp_driver::StreamHandle;
 
 use crate::UtpStream;
@@ -18,22 +18,26 @@ use crate::runtime::Socket;
 
 /// The reading direction of a borrowed stream. Made by [`UtpStream::split`].
 #[derive(Debug)]
-pub struct ReadHalf<'a>(&'a StreamHandle<Socket>);
+pub struct ReadHalf<'a>(&'a UtpStream);
 
 /// The writing direction of a borrowed stream. Made by [`UtpStream::split`].
 #[derive(Debug)]
-pub struct WriteHalf<'a>(&'a StreamHandle<Socket>);
+pub struct WriteHalf<'a>(&'a UtpStream);
 
-/// The reading direction of a stream. Made by [`UtpStream::into_split`].
+/// The reading direction of a stream. Made by [`UtpStream::into_split`]. What else the stream can do
+/// is reached through `as_ref`.
 #[derive(Debug)]
-pub struct OwnedReadHalf(Arc<StreamHandle<Socket>>);
+pub struct OwnedReadHalf(Arc<UtpStream>);
 
 /// The writing direction of a stream. Made by [`UtpStream::into_split`]. Dropping it finishes this
-/// direction, as a shutdown does.
+/// direction, as a shutdown does. What else the stream can do is reached through `as_ref`.
 #[derive(Debug)]
-pub struct OwnedWriteHalf(Option<Arc<StreamHandle<Socket>>>);
+pub struct OwnedWriteHalf {
+    stream: Arc<UtpStream>,
+    finish_on_drop: bool,
+}
 
-/// The halves given to [`OwnedReadHalf::reunite`] are not of one stream; here they are again.
+/// The halves that were to be reunited are not of one stream; here they are again.
 #[derive(Debug)]
 pub struct ReuniteError(pub OwnedReadHalf, pub OwnedWriteHalf);
 
@@ -45,118 +49,90 @@ impl fmt::Display for ReuniteError {
 
 impl Error for ReuniteError {}
 
-pub(crate) fn owned(handle: StreamHandle<Socket>) -> (OwnedReadHalf, OwnedWriteHalf) {
-    let handle = Arc::new(handle);
-    (OwnedReadHalf(Arc::clone(&handle)), OwnedWriteHalf(Some(handle)))
+pub(crate) fn borrowed(stream: &UtpStream) -> (ReadHalf<'_>, WriteHalf<'_>) {
+    (ReadHalf(stream), WriteHalf(stream))
 }
 
-impl<'a> ReadHalf<'a> {
-    pub(crate) fn new(handle: &'a StreamHandle<Socket>) -> Self {
-        Self(handle)
-    }
-
-    fn handle(&self) -> &StreamHandle<Socket> {
-        self.0
-    }
-}
-
-impl<'a> WriteHalf<'a> {
-    pub(crate) fn new(handle: &'a StreamHandle<Socket>) -> Self {
-        Self(handle)
-    }
-
-    fn handle(&self) -> &StreamHandle<Socket> {
-        self.0
-    }
+pub(crate) fn owned(stream: UtpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
+    let stream = Arc::new(stream);
+    (OwnedReadHalf(Arc::clone(&stream)), OwnedWriteHalf { stream, finish_on_drop: true })
 }
 
 impl OwnedReadHalf {
-    /// The peer.
-    #[must_use]
-    pub fn peer_addr(&self) -> SocketAddr {
-        self.0.peer_addr()
-    }
-
-    /// The address that the socket is bound to.
-    #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.0.local_addr()
-    }
-
     /// The stream that both halves came from.
     ///
     /// # Errors
     /// The halves, if they are not of one stream.
-    pub fn reunite(self, write: OwnedWriteHalf) -> Result<UtpStream, ReuniteError> {
-        write.reunite(self)
-    }
-
-    fn handle(&self) -> &StreamHandle<Socket> {
-        &self.0
+    pub fn reunite(self, mut write: OwnedWriteHalf) -> Result<UtpStream, ReuniteError> {
+        if !Arc::ptr_eq(&self.0, &write.stream) {
+            return Err(ReuniteError(self, write));
+        }
+        write.finish_on_drop = false;
+        drop(write);
+        // A split stream has two references, and both were here.
+        Ok(Arc::into_inner(self.0).expect("no third half"))
     }
 }
 
 impl OwnedWriteHalf {
-    /// The peer.
-    #[must_use]
-    pub fn peer_addr(&self) -> SocketAddr {
-        self.handle().peer_addr()
-    }
-
-    /// The address that the socket is bound to.
-    #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.handle().local_addr()
-    }
-
     /// As [`UtpStream::write_bytes`]. Cancel-safe: what is left in `data` was not written.
     ///
     /// # Errors
     /// As [`UtpStream::write_bytes`].
     pub async fn write_bytes(&mut self, data: &mut Bytes) -> io::Result<()> {
-        self.handle().write_all_bytes(data).await
-    }
-
-    /// As [`UtpStream::acked`]. Cancel-safe.
-    ///
-    /// # Errors
-    /// As [`UtpStream::acked`].
-    pub async fn acked(&self) -> io::Result<()> {
-        self.handle().acked().await
+        self.stream.handle().write_all_bytes(data).await
     }
 
     /// The stream that both halves came from.
     ///
     /// # Errors
     /// The halves, if they are not of one stream.
-    pub fn reunite(mut self, read: OwnedReadHalf) -> Result<UtpStream, ReuniteError> {
-        let Some(write) = self.0.take_if(|write| Arc::ptr_eq(write, &read.0)) else {
-            return Err(ReuniteError(read, self));
-        };
-        drop(write);
-        match Arc::try_unwrap(read.0) {
-            Ok(handle) => Ok(UtpStream::new(handle)),
-            // There are two references to a split stream, and both were here.
-            Err(_) => unreachable!("a third half"),
-        }
-    }
-
-    fn handle(&self) -> &StreamHandle<Socket> {
-        match &self.0 {
-            Some(handle) => handle,
-            // Only `reunite` takes it, and that consumes the half.
-            None => unreachable!("used after reuniting"),
-        }
+    pub fn reunite(self, read: OwnedReadHalf) -> Result<UtpStream, ReuniteError> {
+        read.reunite(self)
     }
 }
 
 impl Drop for OwnedWriteHalf {
     fn drop(&mut self) {
-        if let Some(handle) = &self.0 {
+        if self.finish_on_drop {
             // If the connection is over already, that is all the same now.
-            let _ = handle.finish();
+            let _ = self.stream.finish();
         }
     }
+}
+
+impl AsRef<UtpStream> for UtpStream {
+    fn as_ref(&self) -> &UtpStream {
+        self
+    }
+}
+
+impl AsRef<UtpStream> for ReadHalf<'_> {
+    fn as_ref(&self) -> &UtpStream {
+        self.0
+    }
+}
+
+impl AsRef<UtpStream> for WriteHalf<'_> {
+    fn as_ref(&self) -> &UtpStream {
+        self.0
+    }
+}
+
+impl AsRef<UtpStream> for OwnedReadHalf {
+    fn as_ref(&self) -> &UtpStream {
+        &self.0
+    }
+}
+
+impl AsRef<UtpStream> for OwnedWriteHalf {
+    fn as_ref(&self) -> &UtpStream {
+        &self.stream
+    }
+}
+
+fn handle(stream: &impl AsRef<UtpStream>) -> &StreamHandle<Socket> {
+    stream.as_ref().handle()
 }
 
 macro_rules! async_read {
@@ -168,7 +144,7 @@ macro_rules! async_read {
                 buf: &mut ReadBuf<'_>,
             ) -> Poll<io::Result<()>> {
                 let coop = ready!(poll_proceed(cx));
-                let result = ready!(self.handle().poll_read(cx, buf));
+                let result = ready!(handle(&*self).poll_read(cx, buf));
                 coop.made_progress();
                 Poll::Ready(result.map(drop))
             }
@@ -185,7 +161,7 @@ macro_rules! async_write {
                 data: &[u8],
             ) -> Poll<io::Result<usize>> {
                 let coop = ready!(poll_proceed(cx));
-                let result = ready!(self.handle().poll_write(cx, data));
+                let result = ready!(handle(&*self).poll_write(cx, data));
                 coop.made_progress();
                 Poll::Ready(result)
             }
@@ -196,7 +172,7 @@ macro_rules! async_write {
                 data: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
                 let coop = ready!(poll_proceed(cx));
-                let result = ready!(self.handle().poll_write_vectored(cx, data));
+                let result = ready!(handle(&*self).poll_write_vectored(cx, data));
                 coop.made_progress();
                 Poll::Ready(result)
             }
@@ -206,11 +182,11 @@ macro_rules! async_write {
             }
 
             fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                self.handle().poll_flush(cx)
+                handle(&*self).poll_flush(cx)
             }
 
             fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(self.handle().finish())
+                Poll::Ready(handle(&*self).finish())
             }
         }
     )*};

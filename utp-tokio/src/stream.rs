@@ -11,7 +11,7 @@ use utp_proto::ConnectionStats;
 use crate::UtpSocket;
 use crate::runtime::Socket;
 use crate::socket::no_address;
-use crate::split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+use crate::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 
 /// A uTP connection. Reads and writes are those of [`AsyncRead`](tokio::io::AsyncRead) and
 /// [`AsyncWrite`](tokio::io::AsyncWrite):
@@ -144,14 +144,14 @@ impl UtpStream {
     /// Both directions, borrowed: for concurrent reading and writing in one task.
     #[must_use]
     pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
-        (ReadHalf::new(&self.handle), WriteHalf::new(&self.handle))
+        split::borrowed(self)
     }
 
     /// Both directions, owned: for reading and writing in two tasks. Dropping the write half finishes
     /// that direction; dropping both closes the connection gracefully.
     #[must_use]
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
-        crate::split::owned(self.handle)
+        split::owned(self)
     }
 
     pub(crate) fn new(handle: StreamHandle<Socket>) -> Self {
