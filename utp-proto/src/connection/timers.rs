@@ -103,6 +103,11 @@ impl Connection {
 
     fn fire(&mut self, cx: &mut Context<'_>, timer: Timer) {
         log!(trace, ?timer, "timer");
+        if self.state.phase() == Phase::SynReceived && matches!(timer, Timer::TailLoss | Timer::Retransmit) {
+            // A libutp initiator that missed the SYN-ACK would misread the DATA that comes again: the
+            // SYN-ACK goes before it.
+            self.timers.syn_at = cx.now;
+        }
         match timer {
             Timer::Connect | Timer::Idle | Timer::GiveUp => self.close_with(cx, CloseReason::TimedOut),
             Timer::Reordering => {

@@ -384,10 +384,6 @@ impl Connection {
         self.stats.retransmits += 1;
         self.stats.fast_retransmits += u64::from(self.timers.after_rto.is_none() && !self.timers.tail_due);
         self.stats.data_packets_sent += u64::from(!packet.fin);
-        if self.state.phase() == Phase::SynReceived {
-            // A libutp initiator that missed the SYN-ACK would misread the first DATA: repeat it first.
-            self.timers.syn_at = now;
-        }
         self.note_stream_sent(now, len, header.wnd_size);
     }
 

@@ -156,10 +156,16 @@ impl Endpoint {
 
     /// The peer repeats its last packets: our last acknowledgement was lost.
     fn handle_late(&mut self, now: Time, from: SocketAddr, linger: Linger, header: &Header) {
-        let repeats = matches!(header.kind, PacketType::Data | PacketType::Fin);
-        let Some(ack) = linger.ack.filter(|_| repeats) else {
-            self.stats.datagrams_unmatched += 1;
-            return;
+        let ack = match (header.kind, linger.ack) {
+            (PacketType::Data | PacketType::Fin, Some(ack)) => ack,
+            (PacketType::Reset, _) | (_, Some(_)) => {
+                self.stats.datagrams_unmatched += 1;
+                return;
+            }
+            (_, None) => {
+                self.stats.datagrams_unmatched += 1;
+                return self.reset(now, from, header);
+            }
         };
         // libutp takes only what is numbered beyond our FIN, libtorrent only what is not: take turns, by
         // the one bit that changes between repetitions.
