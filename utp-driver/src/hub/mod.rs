@@ -59,9 +59,11 @@ pub(crate) struct State {
     writable: u64,
     /// [`SocketHandle`]s. Without one nobody can accept or connect.
     owners: usize,
-    listening: bool,
-    /// Whether an application's task left something for the driver to do.
+    /// Whether an application's task left something for the driver to do that the endpoint does not
+    /// know of.
     work: bool,
+    /// When the driver will come by itself.
+    deadline: Option<Instant>,
     /// The driver's task, while it sleeps and wants to know of `work`.
     driver: Option<Waker>,
     /// Whether there is no driver any more: its runtime was shut down.
@@ -105,8 +107,8 @@ pub fn open<R: Runtime>(
         sending: Waiters::default(),
         writable: 0,
         owners: 1,
-        listening: true,
         work: false,
+        deadline: None,
         driver: None,
         orphaned: false,
         receive: ReceiveStats::default(),
@@ -125,14 +127,19 @@ impl<S> Hub<S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `operation` for the application, and wakes the driver if it left work and the driver sleeps.
+    /// Runs `operation` for the application, and wakes whom it concerns: the driver only if it sleeps
+    /// and is needed sooner than it would wake by itself.
     fn with<T>(&self, operation: impl FnOnce(&mut State) -> T) -> T {
+        let mut wakers = Vec::new(); // takes memory only if there is somebody to wake
         let mut state = self.lock();
         let result = operation(&mut state);
-        let driver = if state.work { state.driver.take() } else { None };
+        state.dispatch(&mut wakers);
+        let needed = state.work
+            || state.endpoint.poll_timeout().is_some_and(|at| state.deadline.is_none_or(|known| at < known));
+        let driver = if needed { state.driver.take() } else { None };
         drop(state);
-        if let Some(driver) = driver {
-            driver.wake();
+        for waker in wakers.into_iter().chain(driver) {
+            waker.wake();
         }
         result
     }
@@ -189,7 +196,6 @@ impl State {
 
     /// Refuses connections from now on, those that nobody has accepted included.
     fn stop_listening(&mut self) {
-        self.listening = false;
         self.endpoint.stop_listening();
         self.refuse_backlog();
         self.work = true;

@@ -78,11 +78,15 @@ pub(crate) struct Port {
     pub(crate) flushing: bool,
     /// Whether the application has finished its side.
     pub(crate) finished: bool,
+    /// Whether the peer has finished its side.
+    pub(crate) peer_finished: bool,
     pub(crate) bytes_read: u64,
     pub(crate) bytes_written: u64,
     pub(crate) bytes_acked: u64,
+    /// The connection's counters as it closed. Its handle is stale by the time that it is reported.
+    pub(crate) last_stats: Option<Box<ConnectionStats>>,
     /// Set once the handle is stale.
-    pub(crate) ending: Option<Box<(Ending, ConnectionStats)>>,
+    pub(crate) ending: Option<Ending>,
 }
 
 impl Port {
@@ -95,15 +99,15 @@ impl Port {
 
     /// Why the connection is over, if it is.
     pub(crate) fn reason(&self) -> Option<CloseReason> {
-        self.ending.as_ref().map(|ending| ending.0.reason)
+        self.ending.map(|ending| ending.reason)
     }
 
-    pub(crate) fn end(&mut self, reason: CloseReason, stats: ConnectionStats) {
+    pub(crate) fn end(&mut self, reason: CloseReason) {
         if reason == CloseReason::Finished {
             self.bytes_acked = self.bytes_written;
         }
         let Self { bytes_read, bytes_written, bytes_acked, .. } = *self;
-        self.ending = Some(Box::new((Ending { reason, bytes_read, bytes_written, bytes_acked }, stats)));
+        self.ending = Some(Ending { reason, bytes_read, bytes_written, bytes_acked });
     }
 }
 
@@ -136,9 +140,11 @@ impl Ports {
             ended: Waiters::default(),
             flushing: false,
             finished: false,
+            peer_finished: false,
             bytes_read: 0,
             bytes_written: 0,
             bytes_acked: 0,
+            last_stats: None,
             ending: None,
         });
         let index = handle.index();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use super::{Hub, Place, Queue, State, StreamHandle, orphaned};
 use crate::addr::canonical;
@@ -81,7 +81,6 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
         let key = self.hub.with(|state| {
             state.check_driver()?;
             let handle = state.endpoint.connect(now, peer)?;
-            state.work = true;
             io::Result::Ok(state.ports.insert(handle))
         })?;
         let stream = StreamHandle::new(Arc::clone(&self.hub), key, peer);
@@ -105,16 +104,13 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
     /// Refuses connections from now on, those that nobody has accepted included. Streams go on, and
     /// connections can still be opened.
     pub fn stop_listening(&self) {
-        self.hub
-            .with(|state| {
-                state.stop_listening();
-                // Whoever waits in vain learns it now, also where no driver is left to tell.
-                let mut wakers = Vec::new();
-                state.accepting.wake(&mut wakers);
-                wakers
-            })
-            .into_iter()
-            .for_each(std::task::Waker::wake);
+        let mut wakers = Vec::new();
+        self.hub.with(|state| {
+            state.stop_listening();
+            // Whoever waits in vain learns it.
+            state.accepting.wake(&mut wakers);
+        });
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// Resolves when no connection is open. Cancel-safe.
@@ -140,7 +136,7 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
         self.hub
             .wait(Queue::Idle, |state| match state.check_driver() {
                 Err(error) => Some(Err(error)),
-                Ok(()) => state.endpoint.is_idle().then_some(Ok(())),
+                Ok(()) => state.is_idle().then_some(Ok(())),
             })
             .await
     }
@@ -199,7 +195,7 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
         if let Err(error) = state.check_driver() {
             return Some(Err(error));
         }
-        if state.listening { None } else { Some(Err(not_listening())) }
+        if state.endpoint.is_listening() { None } else { Some(Err(not_listening())) }
     }
 }
 

@@ -78,9 +78,8 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
         let mut state = self.hub.lock();
         let (port, connection) = state.stream(self.key);
         match (&port.ending, connection) {
-            (Some(ending), _) => ending.1,
             (None, Some(connection)) => connection.stats(),
-            (None, None) => ConnectionStats::default(),
+            _ => port.last_stats.as_deref().copied().unwrap_or_default(),
         }
     }
 
@@ -109,7 +108,6 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
             }
             if read > 0 {
                 port.bytes_read += read as u64;
-                state.work = true; // the window may have opened
                 return Poll::Ready(Ok(read));
             }
             match connection.read_state() {
@@ -207,7 +205,6 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
             let Some(mut connection) = connection else { return port.undelivered() };
             connection.finish();
             port.finished = true;
-            state.work = true;
             state.check_driver()
         })
     }
@@ -242,9 +239,9 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
                 let orphaned = state.orphaned;
                 let port = state.ports.get_mut(self.key);
                 if orphaned && port.ending.is_none() {
-                    port.end(CloseReason::Aborted, ConnectionStats::default());
+                    port.end(CloseReason::Aborted);
                 }
-                port.ending.as_ref().map(|ending| ending.0)
+                port.ending
             })
             .await
     }
@@ -255,7 +252,6 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
             if let (_, Some(mut connection)) = state.stream(self.key) {
                 connection.abort();
             }
-            state.work = true;
         });
     }
 
@@ -291,7 +287,6 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
             match write(&mut connection) {
                 Ok(written) => {
                     port.bytes_written += written as u64;
-                    state.work = true;
                     Poll::Ready(Ok(written))
                 }
                 Err(WriteError::Blocked) => {
@@ -328,7 +323,9 @@ impl Port {
     /// What reading gives once the connection is over.
     fn read_after_end(&self) -> io::Result<usize> {
         match self.reason() {
-            Some(CloseReason::Finished) => Ok(0),
+            Some(CloseReason::Finished) if self.peer_finished => Ok(0),
+            // We delivered everything, but the peer never said that its own was complete.
+            Some(CloseReason::Finished) => Err(CloseReason::Reset.into()),
             Some(reason) => Err(reason.into()),
             None => Err(orphaned()),
         }
@@ -336,9 +333,9 @@ impl Port {
 
     /// Whether an ended connection had delivered everything.
     fn undelivered(&self) -> io::Result<()> {
-        match &self.ending {
-            Some(ending) if ending.0.is_delivered() => Ok(()),
-            Some(ending) => Err(ending.0.reason.into()),
+        match self.ending {
+            Some(ending) if ending.is_delivered() => Ok(()),
+            Some(ending) => Err(ending.reason.into()),
             None => Err(orphaned()),
         }
     }

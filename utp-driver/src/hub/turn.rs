@@ -3,10 +3,10 @@
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use utp_proto::{ConnectionStats, Event, Verdict};
+use utp_proto::{Connection, Event, Verdict};
 
 use super::State;
-use super::ports::register;
+use super::ports::{Port, register};
 use crate::udp::{Inbox, Outbox, PathErrors};
 
 /// What a turn works on, besides the shared state. All of it is the driver's own.
@@ -52,22 +52,25 @@ impl State {
         self.dispatch(wakers);
         let more = outbox.collect(&mut self.endpoint, now);
         self.report_flushed(wakers);
+        // What was sent may have ended a connection.
+        self.dispatch(wakers);
         if writable {
             self.writable += 1;
             self.sending.wake(wakers);
         }
         self.receive = *inbox.stats();
         self.send = *outbox.stats();
+        self.deadline = self.endpoint.poll_timeout();
         if more {
             self.driver = None;
         } else {
             register(&mut self.driver, cx);
         }
         Next {
-            deadline: self.endpoint.poll_timeout(),
+            deadline: self.deadline,
             more,
             wants_writable: !self.sending.is_empty(),
-            finished: self.owners == 0 && self.ports.is_empty() && self.endpoint.is_idle() && !more,
+            finished: self.owners == 0 && self.ports.is_empty() && self.is_idle() && !more,
         }
     }
 
@@ -99,37 +102,20 @@ impl State {
     }
 
     /// Turns the endpoint's events into wake-ups.
-    fn dispatch(&mut self, wakers: &mut Vec<Waker>) {
-        let Self { endpoint, ports, .. } = self;
+    pub(super) fn dispatch(&mut self, wakers: &mut Vec<Waker>) {
         let mut incoming = false;
-        while let Some((handle, event)) = endpoint.poll_event() {
-            let port = ports.find(handle);
+        while let Some((handle, event)) = self.endpoint.poll_event() {
             match event {
                 Event::Incoming => incoming = true,
-                Event::Closed { reason } => {
-                    if let Some(port) = port {
-                        let stats = endpoint.connection(handle).map(|connection| connection.stats());
-                        port.end(reason, stats.unwrap_or(ConnectionStats::default()));
-                        port.wake_all(wakers);
+                event => {
+                    if let Some(port) = self.ports.find(handle) {
+                        port.notice(event, self.endpoint.connection(handle), wakers);
                     }
                 }
-                Event::Readable | Event::Finished => {
-                    wakers.extend(port.and_then(|port| port.read.take()));
-                }
-                Event::Connected | Event::Writable => {
-                    wakers.extend(port.and_then(|port| port.write.take()));
-                }
-                Event::Acked => {
-                    if let (Some(port), Some(connection)) = (port, endpoint.connection(handle)) {
-                        port.bytes_acked = connection.bytes_acked();
-                        port.acked.wake(wakers);
-                    }
-                }
-                _ => {}
             }
         }
         if incoming {
-            if self.listening {
+            if self.endpoint.is_listening() {
                 self.accepting.wake(wakers);
             } else {
                 self.refuse_backlog();
@@ -138,9 +124,15 @@ impl State {
         if !self.unused.is_empty() && self.endpoint.open_connections() == 0 {
             self.unused.wake(wakers);
         }
-        if !self.idle.is_empty() && self.endpoint.is_idle() {
+        if !self.idle.is_empty() && self.is_idle() {
             self.idle.wake(wakers);
         }
+    }
+
+    /// Whether no connection is open, and no peer is left that might ask for its last acknowledgement
+    /// again. (A peer that has only begun to open a connection is owed nothing.)
+    pub(super) fn is_idle(&self) -> bool {
+        self.endpoint.open_connections() == 0 && self.endpoint.stats().lingering == 0
     }
 
     /// Wakes those whose every written byte has now been handed out.
@@ -159,5 +151,31 @@ impl State {
             waiting
         });
         ports.flushing = flushing;
+    }
+}
+
+impl Port {
+    /// An event of the port's connection, which is gone if the event is that it closed.
+    fn notice(&mut self, event: Event, connection: Option<Connection<'_>>, wakers: &mut Vec<Waker>) {
+        match event {
+            Event::Closed { reason } => {
+                self.end(reason);
+                self.wake_all(wakers);
+            }
+            Event::Readable => wakers.extend(self.read.take()),
+            Event::Connected | Event::Writable => wakers.extend(self.write.take()),
+            Event::Acked => self.acked.wake(wakers),
+            Event::Finished => {
+                self.peer_finished = true;
+                wakers.extend(self.read.take());
+            }
+            _ => {}
+        }
+        if let Some(connection) = connection {
+            self.bytes_acked = connection.bytes_acked();
+            if connection.close_reason().is_some() {
+                self.last_stats = Some(Box::new(connection.stats()));
+            }
+        }
     }
 }

@@ -220,11 +220,11 @@ impl Run {
                 }
                 Fault::TooBig => {
                     stats.send_too_big += 1;
-                    errors.push((self.destination, PathError::TooBig(None)));
+                    report(errors, self.destination, PathError::TooBig(None));
                 }
                 Fault::Unreachable | Fault::Earlier => {
                     stats.send_unreachable += 1;
-                    errors.push((self.destination, PathError::Unreachable));
+                    report(errors, self.destination, PathError::Unreachable);
                 }
                 Fault::Offload | Fault::Dropped => {}
             }
@@ -233,6 +233,13 @@ impl Run {
             self.start = self.end;
         }
         Flushed::All
+    }
+}
+
+/// Each error once for all runs to a peer that follow one another.
+fn report(errors: &mut PathErrors, peer: SocketAddr, error: PathError) {
+    if errors.last() != Some(&(peer, error)) {
+        errors.push((peer, error));
     }
 }
 
