@@ -56,9 +56,9 @@ fn what_it_loses_and_repeats_is_what_it_counts() {
     let relay = Relay::start(target.local_addr().unwrap(), &Faults::mixed(9, 0.1), 0).unwrap();
     // In portions that fit any socket buffer, so that only the relay can lose.
     let mut arrived = Vec::new();
-    for portion in 0..20 {
-        for number in 0..50 {
-            dialer.send_to(&(portion * 50_u32 + number).to_be_bytes(), relay.addr()).unwrap();
+    for portion in 0..5 {
+        for number in 0..200 {
+            dialer.send_to(&(portion * 200_u32 + number).to_be_bytes(), relay.addr()).unwrap();
         }
         arrived.extend(drain(&target));
     }

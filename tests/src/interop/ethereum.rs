@@ -128,8 +128,4 @@ impl Sink for Writer {
             }
         })
     }
-
-    fn closed(&mut self) -> Boxed<'_, io::Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
 }

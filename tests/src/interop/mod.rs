@@ -22,5 +22,6 @@ pub mod trace;
 mod ethereum;
 mod librqbit;
 mod libutp;
+mod ours;
 mod socket;
 mod tokio_io;

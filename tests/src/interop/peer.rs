@@ -7,7 +7,9 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 
-use super::{ethereum, librqbit, libutp};
+use utp_tokio::Config;
+
+use super::{ethereum, librqbit, libutp, ours};
 
 /// A boxed future, so that peers can be chosen at run time.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -56,9 +58,17 @@ pub trait Sink: Send {
     /// Has the FIN sent behind all data. The reading half goes on where the peer knows half-close.
     fn finish(&mut self) -> Boxed<'_, io::Result<()>>;
 
+    /// Waits until everything written, and the FIN if there was one, has been acknowledged. A peer that
+    /// cannot tell says at once that all is well.
+    fn delivered(&mut self) -> Boxed<'_, io::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// After [`finish`](Self::finish): waits for the end of the whole connection and says whether it was
     /// a clean one. A peer that cannot tell says at once that all is well.
-    fn closed(&mut self) -> Boxed<'_, io::Result<()>>;
+    fn closed(&mut self) -> Boxed<'_, io::Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// Breaks the connection off with a RESET. `Unsupported` where the peer cannot.
     fn abort(&mut self) -> io::Result<()> {
@@ -75,13 +85,16 @@ pub enum Kind {
     Libutp,
     /// `librqbit-utp` 0.7.
     Librqbit,
+    /// The same with path-MTU discovery turned off: under loss it damages its own stream otherwise, for it
+    /// cuts a lost probe anew under the same sequence number, also if only the acknowledgement was lost.
+    LibrqbitPlain,
     /// `utp-rs` 0.1.0-alpha.17, of Ethereum's Portal network.
     Ethereum,
 }
 
 impl Kind {
     /// The foreign ones.
-    pub const FOREIGN: [Self; 3] = [Self::Libutp, Self::Librqbit, Self::Ethereum];
+    pub const FOREIGN: [Self; 4] = [Self::Libutp, Self::Librqbit, Self::LibrqbitPlain, Self::Ethereum];
 
     /// Binds a peer on loopback, on a port that the system chooses.
     ///
@@ -98,28 +111,22 @@ impl Kind {
     /// Those of opening the socket.
     pub async fn bind_to(self, addr: SocketAddr, seed: u64) -> io::Result<Box<dyn Peer>> {
         Ok(match self {
-            Self::Ours => return Err(io::ErrorKind::Unsupported.into()),
+            Self::Ours => Box::new(ours::Ours::bind(addr, Config::default()).await?),
             Self::Libutp => Box::new(libutp::Libutp::bind(addr, seed)?),
-            Self::Librqbit => Box::new(librqbit::Librqbit::bind(addr).await?),
+            Self::Librqbit => Box::new(librqbit::Librqbit::bind(addr, true).await?),
+            Self::LibrqbitPlain => Box::new(librqbit::Librqbit::bind(addr, false).await?),
             Self::Ethereum => Box::new(ethereum::Ethereum::bind(addr)?),
         })
     }
 
-    /// Whether it can read on after its own FIN, and write on after the other's.
+    /// Whether the two directions of its connections end one by one.
     ///
-    /// librqbit-utp answers a FIN with its own and discards what it had not sent; after its own FIN it
-    /// waits a second and takes any STATE for the other's FIN. utp-rs ends the connection as soon as one
-    /// FIN is acknowledged, in whichever direction.
+    /// librqbit-utp answers a FIN with its own, discarding what it had not sent; after its own FIN it takes
+    /// any STATE that follows for the other's, and is gone. utp-rs is gone as soon as a FIN, in whichever
+    /// direction, is acknowledged, and answers what comes later with a RESET that acknowledges 0.
     #[must_use]
     pub fn half_close(self) -> bool {
         matches!(self, Self::Ours | Self::Libutp)
-    }
-
-    /// Whether a FIN of the other side is followed by one of its own. utp-rs forgets the connection
-    /// instead, and answers what comes later with a RESET.
-    #[must_use]
-    pub fn answers_fin(self) -> bool {
-        self != Self::Ethereum
     }
 }
 
@@ -129,6 +136,7 @@ impl fmt::Display for Kind {
             Self::Ours => "ours",
             Self::Libutp => "libutp",
             Self::Librqbit => "librqbit-utp",
+            Self::LibrqbitPlain => "librqbit-utp without MTU discovery",
             Self::Ethereum => "utp-rs",
         })
     }

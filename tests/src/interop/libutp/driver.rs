@@ -47,6 +47,8 @@ pub(super) async fn run(socket: &UdpSocket, mut inbox: mpsc::UnboundedReceiver<O
             _ = tick.tick() => driver.context.check_timeouts(),
         }
         driver.settle();
+        // The socket is drained, or the application has read: both may have left acknowledgements to send.
+        driver.context.issue_acks();
         while let Some((to, datagram)) = driver.context.next_datagram() {
             // Waits while the socket is full; any other error is about this datagram only.
             let _ = socket.send_to(&datagram, to).await;
@@ -114,7 +116,6 @@ impl Driver {
                 Err(_) => {} // the other side's port is gone: libutp finds out by itself
             }
         }
-        self.context.issue_acks();
     }
 
     /// Takes what libutp has to say, and lets everybody who waits go on who can.

@@ -108,7 +108,7 @@ impl Context {
         };
     }
 
-    /// To be called when the UDP socket is drained.
+    /// To be called when the UDP socket is drained, and after reading.
     pub(super) fn issue_acks(&self) {
         // SAFETY: the context is valid.
         unsafe { sys::utp_issue_deferred_acks(self.raw) };

@@ -101,11 +101,6 @@ impl Sink for Half {
     fn finish(&mut self) -> Boxed<'_, io::Result<()>> {
         Box::pin(ask(&self.0.orders, |reply| Order::Finish(self.0.stream, reply)))
     }
-
-    /// libutp does not say when its FIN was acknowledged.
-    fn closed(&mut self) -> Boxed<'_, io::Result<()>> {
-        Box::pin(async { Ok(()) })
-    }
 }
 
 async fn ask<T>(
