@@ -61,15 +61,16 @@ impl<R: Runtime> Driver<R> {
         let mut work = 0;
         let mut due = true;
         loop {
+            if work >= WORK_PER_POLL {
+                // The rest is for the next time; others want to run. Before the next batch is received: one
+                // that was has to be fed to the endpoint, or it is lost.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let received = self.receive(cx)?;
             let writable =
                 (self.blocked || self.wants_writable) && self.hub.udp.socket().poll_writable(cx)?.is_ready();
             if !due && received == 0 && !writable {
-                return Poll::Pending;
-            }
-            if work >= WORK_PER_POLL {
-                // The rest is for the next time; others want to run.
-                cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             let (sent, next) = self.turn(received, writable, cx);
