@@ -216,9 +216,9 @@ impl Outstanding {
         self.lost.iter().copied().find(|&seq| self.get(seq).is_some_and(|p| p.status == Status::Lost))
     }
 
-    /// The newest packet in flight: what a tail-loss probe repeats.
-    pub(crate) fn last_in_flight(&self) -> Option<SeqNr> {
-        let i = self.packets.iter().rposition(|p| p.status == Status::InFlight)?;
+    /// The oldest packet in flight: what a tail-loss probe repeats.
+    pub(crate) fn oldest_in_flight(&self) -> Option<SeqNr> {
+        let i = self.packets.iter().position(|p| p.status == Status::InFlight)?;
         Some(self.una.plus(i as u16))
     }
 

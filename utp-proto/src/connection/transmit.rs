@@ -129,19 +129,22 @@ impl Connection {
     /// DATA or FIN, old before new.
     fn stream(&self, now: Time, obstacles: &mut Obstacles) -> Option<Plan> {
         if self.timers.tail_due
-            && let Some(plan) = self.data(now, true, obstacles).or_else(|| self.tail())
+            && let Some(plan) = self.tail()
         {
             return Some(plan);
         }
         if let Some(seq) = self.outstanding.first_lost() {
             return self.resend(now, seq, obstacles);
         }
-        self.data(now, false, obstacles)
+        self.data(now, obstacles)
     }
 
-    /// The newest packet again, to make the peer tell what it has.
+    /// The oldest packet again, to make the peer tell what it has. RFC 8985 7.3 takes the newest, whose
+    /// selective acknowledgement shows the gap before it; but a uTP mask begins at the oldest missing
+    /// packet and may be as short as 30 packets (libutp), so that it would show nothing after a longer
+    /// burst of losses. This one fills its gap, and being the newest transmission proves the others lost.
     fn tail(&self) -> Option<Plan> {
-        self.outstanding.last_in_flight().and_then(|seq| self.resend_plan(seq))
+        self.outstanding.oldest_in_flight().and_then(|seq| self.resend_plan(seq))
     }
 
     fn resend_plan(&self, seq: SeqNr) -> Option<Plan> {
@@ -176,8 +179,8 @@ impl Connection {
         }
     }
 
-    /// Something never sent before. `forced`: as a probe of the tail, whatever the congestion window says.
-    fn data(&self, now: Time, forced: bool, obstacles: &mut Obstacles) -> Option<Plan> {
+    /// Something never sent before.
+    fn data(&self, now: Time, obstacles: &mut Obstacles) -> Option<Plan> {
         if self.outstanding.len() >= usize::from(self.packet_limit()) {
             return None;
         }
@@ -198,10 +201,10 @@ impl Connection {
             }
             len = len.min((self.peer_window as usize).max(PERSIST_BYTES));
         }
-        if !forced && !self.congestion_allows(now, len, obstacles) {
+        if !self.congestion_allows(now, len, obstacles) {
             return None;
         }
-        let probe = if len == mss && !forced { self.mtu.probe_size(now) } else { None };
+        let probe = if len == mss { self.mtu.probe_size(now) } else { None };
         let size = probe.unwrap_or(HEADER_LEN + len);
         Some(Plan { what: What::Data { len, probe: probe.is_some() }, size, may_fragment: false })
     }
