@@ -75,7 +75,7 @@ impl Default for Config {
             max_datagram_v6: 1452,
             max_packets_in_flight: 950,
             reorder_window: 1024,
-            max_sack: 32,
+            max_sack: 128,
             resets_per_second: 100,
             controller: Arc::new(LedbatConfig::default()),
         }
@@ -303,8 +303,9 @@ impl Config {
         Ok(self)
     }
 
-    /// Bytes of selective-acknowledgement mask sent at most. Default 32 (256 packets); a multiple of
-    /// 4 from 4 to 252. nim-eth takes exactly 4.
+    /// Bytes of selective-acknowledgement mask sent at most; a mask is only as long as the gaps need.
+    /// Default 128: all 1024 packets that libutp would keep. A multiple of 4 from 4 to 252. Deployed
+    /// peers take any length, but nim-eth, which takes exactly 4.
     pub fn max_sack(&mut self, bytes: u8) -> Result<&mut Self, ConfigError> {
         check!(
             (4..=252).contains(&bytes) && bytes.is_multiple_of(4),

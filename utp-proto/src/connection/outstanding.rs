@@ -102,6 +102,9 @@ pub(crate) struct Outstanding {
     large_in_doubt: u32,
     /// Latest transmission known to have been delivered.
     delivered: Option<u64>,
+    /// How far behind the oldest missing packet the peer's masks are known to reach, in packets: silence
+    /// about what lies further means nothing.
+    mask_reach: u16,
     /// Transmissions that may overtake one that is not lost.
     threshold: u64,
     /// Reordering window in quarters of the smallest round trip.
@@ -123,6 +126,7 @@ impl Outstanding {
             sacked: 0,
             large_in_doubt: 0,
             delivered: None,
+            mask_reach: 8 * LEAST_MASK,
             threshold: PACKET_THRESHOLD,
             window_quarters: 1,
         }
@@ -250,6 +254,7 @@ impl Outstanding {
             self.una = self.una.plus(1);
         }
         if let Some(mask) = sack {
+            self.mask_reach = self.mask_reach.max(8 * (mask.0.len() as u16).max(LEAST_MASK));
             // Offset 2 is the packet behind the oldest one missing.
             for offset in mask.offsets() {
                 let index = usize::from(offset) - 1;
@@ -327,33 +332,31 @@ impl Outstanding {
     /// Marks what must be lost, given what was delivered.
     pub(crate) fn detect_losses(&mut self, now: Time, rtt: &Rtt) -> Losses {
         let mut losses = Losses::default();
-        let Some(delivered) = self.delivered else { return losses };
         let timeout = self.reorder_timeout(rtt);
-        while let Some(&seq) = self.log.front() {
-            let tx = self.log_base;
-            if tx >= delivered {
+        while let Some((tx, seq, at)) = self.oldest_overtaken() {
+            let behind = self.delivered.is_some_and(|delivered| delivered - tx >= self.threshold);
+            if !behind && now.since(at) < timeout {
                 break;
             }
-            if let Some(packet) = self.live(seq, tx) {
-                let behind = delivered - tx >= self.threshold;
-                if !behind && now.since(packet.at) < timeout {
-                    break;
-                }
-                self.mark_lost(seq, &mut losses);
-            }
-            self.log.pop_front();
-            self.log_base += 1;
+            self.mark_lost(seq, &mut losses);
+            self.trim();
         }
         losses
     }
 
     /// When [`detect_losses`](Self::detect_losses) will find the next loss by age alone.
     pub(crate) fn loss_deadline(&self, rtt: &Rtt) -> Option<Time> {
+        self.oldest_overtaken().map(|(_, _, at)| at.plus(self.reorder_timeout(rtt)))
+    }
+
+    /// The oldest transmission in flight that a later one has overtaken, as far as the peer could tell:
+    /// its number, its packet and its time. Usually the first of the log.
+    fn oldest_overtaken(&self) -> Option<(u64, SeqNr, Time)> {
         let delivered = self.delivered?;
-        // The front is live or young: `trim` has dropped what is stale.
-        let seq = *self.log.front()?;
-        let packet = self.live(seq, self.log_base)?;
-        (self.log_base < delivered).then(|| packet.at.plus(self.reorder_timeout(rtt)))
+        (self.log_base..delivered).zip(&self.log).find_map(|(tx, &seq)| {
+            let packet = self.live(seq, tx)?;
+            (seq.distance_from(self.una) <= self.mask_reach).then_some((tx, seq, packet.at))
+        })
     }
 
     /// RACK: a round trip and the reordering window.
@@ -402,9 +405,11 @@ impl Outstanding {
         }
     }
 
-    /// Third duplicate acknowledgement of a peer that sends no masks: its oldest missing packet is lost.
+    /// A peer that has sent no mask so far repeats its acknowledgement, or moves it to the next gap: its
+    /// oldest missing packet is lost, and nothing is known about those behind it.
     pub(crate) fn oldest_lost(&mut self) -> Losses {
         let mut losses = Losses::default();
+        self.mask_reach = 0;
         if self.packets.front().is_some_and(|p| p.status == Status::InFlight) {
             self.mark_lost(self.una, &mut losses);
             self.trim();
@@ -477,6 +482,9 @@ impl Outstanding {
         self.flight_packets > 0
     }
 }
+
+/// Bytes of the shortest mask that peers send who send any at all (BEP 29; libutp and nim-eth always).
+const LEAST_MASK: u16 = 4;
 
 /// RFC 9002 6.1.1 kPacketThreshold; libutp, libtorrent: 3.
 const PACKET_THRESHOLD: u64 = 3;

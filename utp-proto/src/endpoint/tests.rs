@@ -249,3 +249,18 @@ fn a_reader_that_stops_stops_the_writer_and_both_go_on() {
     }
     assert_eq!(read, written);
 }
+
+#[test]
+fn a_burst_of_losses_longer_than_any_mask_costs_no_time_out() {
+    for max_sack in [4, 128] {
+        let mut config = Config::default();
+        config.max_sack(max_sack).unwrap().pacing(false);
+        config.congestion(Arc::new(crate::congestion::FixedWindow { bytes: 1 << 20 }));
+        let mut pair = Pair::new(config);
+        let ends = pair.connected();
+        pair.drop = Box::new(|n, _| (1_000..1_300).contains(&n));
+        pair.transfer(ends, 3_000_000, Duration::from_secs(60));
+        let stats = pair.at(0, ends[0]).stats();
+        assert_eq!((stats.timeouts, stats.retransmits), (0, 300), "{max_sack}: {stats:#?}");
+    }
+}
