@@ -11,6 +11,8 @@ use super::Pools;
 #[derive(Debug, Default)]
 pub(crate) struct SendBuffer {
     chunks: VecDeque<Chunk>,
+    /// Index of the chunk that was read last: new packets read on from there.
+    cursor: usize,
     /// Offset of the first byte kept; everything before was acknowledged.
     start: u64,
     /// Offset behind the last byte written.
@@ -87,19 +89,22 @@ impl SendBuffer {
     }
 
     /// Appends `len` bytes from `offset` on to `out`. The range must be held; what is not is skipped.
-    pub(crate) fn copy_to(&self, offset: u64, len: usize, out: &mut Vec<u8>) {
+    pub(crate) fn copy_to(&mut self, offset: u64, len: usize, out: &mut Vec<u8>) {
         let mut at = offset;
         let end = offset + len as u64;
-        let first = self.chunks.partition_point(|c| c.end() <= offset);
-        for chunk in self.chunks.iter().skip(first) {
-            if at >= end {
-                break;
-            }
+        if !self.chunks.get(self.cursor).is_some_and(|c| c.start <= offset && offset < c.end()) {
+            self.cursor = self.chunks.partition_point(|c| c.end() <= offset);
+        }
+        while at < end {
+            let Some(chunk) = self.chunks.get(self.cursor) else { break };
             let from = at.saturating_sub(chunk.start) as usize;
             let bytes = chunk.bytes().get(from..).unwrap_or_default();
             let n = bytes.len().min((end - at) as usize);
             out.extend_from_slice(bytes.get(..n).unwrap_or_default());
             at += n as u64;
+            if at < end {
+                self.cursor += 1;
+            }
         }
         debug_assert_eq!(at, end, "range not held");
     }
@@ -111,11 +116,16 @@ impl SendBuffer {
             if chunk.end() > self.start {
                 break;
             }
+            self.cursor = self.cursor.saturating_sub(1);
             if let Some(Chunk { data: Data::Own(block), .. }) = self.chunks.pop_front() {
                 pools.blocks.give(block);
             }
         }
-        if self.chunks.is_empty() && self.chunks.capacity() > KEEP_CHUNK_SLOTS {
+    }
+
+    /// Frees what an empty queue keeps for the next write.
+    pub(crate) fn shrink(&mut self) {
+        if self.chunks.is_empty() {
             self.chunks = VecDeque::new();
         }
     }
@@ -140,9 +150,6 @@ const MAX_CHUNK: usize = 1 << 16;
 
 /// Below this a reference-counted chunk costs more than the copy it saves.
 const COPY_BELOW: usize = 512;
-
-/// Slots of the chunk list that an empty queue keeps.
-const KEEP_CHUNK_SLOTS: usize = 4;
 
 #[cfg(test)]
 mod tests {

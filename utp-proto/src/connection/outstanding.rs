@@ -381,11 +381,20 @@ impl Outstanding {
         }
         if self.packets.is_empty() {
             self.lost.clear();
-            if self.packets.capacity() > KEEP_SLOTS {
-                self.packets = VecDeque::new();
-                self.log = VecDeque::new();
-                self.lost = VecDeque::new();
-            }
+        }
+    }
+
+    /// Whether the lists keep memory.
+    pub(crate) fn holds_memory(&self) -> bool {
+        self.packets.capacity() > 0
+    }
+
+    /// Frees what empty lists keep for the next packets.
+    pub(crate) fn shrink(&mut self) {
+        if self.packets.is_empty() {
+            self.packets = VecDeque::new();
+            self.log = VecDeque::new();
+            self.lost = VecDeque::new();
         }
     }
 
@@ -500,9 +509,6 @@ const MIN_REORDER_WINDOW: u64 = 1_000;
 
 /// Payload that fits any path: 508 bytes of UDP payload less the header (see `mtu.rs`).
 const ALWAYS_PASSES: usize = 488;
-
-/// Slots that empty lists keep.
-const KEEP_SLOTS: usize = 32;
 
 #[cfg(test)]
 #[path = "outstanding_tests.rs"]

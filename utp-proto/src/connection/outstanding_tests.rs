@@ -194,5 +194,7 @@ fn an_empty_list_gives_its_memory_back() {
     let mut f = flight(500);
     f.ack(Time(200_000), 500, &[]);
     assert!(f.out.is_empty());
-    assert!(f.out.packets.capacity() <= KEEP_SLOTS && f.out.log.capacity() <= KEEP_SLOTS);
+    f.out.shrink();
+    assert_eq!(f.out.packets.capacity() + f.out.log.capacity() + f.out.lost.capacity(), 0);
+    assert_eq!((f.out.una(), f.out.next()), (seq(500), seq(500)));
 }

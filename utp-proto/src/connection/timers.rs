@@ -26,6 +26,8 @@ pub(crate) enum Timer {
     Confirm,
     /// Nothing arrived for too long.
     Idle,
+    /// Nothing was sent for a while: give memory back.
+    Rest,
     /// The peer does not finish what the application has closed.
     Linger,
 }
@@ -58,6 +60,9 @@ impl Connection {
             consider(self.tail_loss_at(), Timer::TailLoss);
             consider(Some(t.rto_from.plus(self.rtt.rto())), Timer::Retransmit);
             consider(Some(t.progress.plus(micros(self.config.give_up_after))), Timer::GiveUp);
+        }
+        if self.outstanding.is_empty() && self.outstanding.holds_memory() {
+            consider(Some(t.data_sent.plus(REST)), Timer::Rest);
         }
         if self.state.phase() == Phase::Connected && !t.persist_due && self.is_window_closed() {
             consider(Some(self.persist_at()), Timer::Persist);
@@ -131,6 +136,10 @@ impl Connection {
                     .then(|| cx.now.plus(CONFIRM_INTERVAL << self.timers.confirms));
                 self.acks.on_urgent();
             }
+            Timer::Rest => {
+                self.outstanding.shrink();
+                self.out.shrink();
+            }
             Timer::Linger => {
                 // All that the application wrote has arrived; the peer's stream interests nobody.
                 let done = self.state.sending() == Sending::FinAcked;
@@ -167,6 +176,9 @@ impl Connection {
         self.update_pacing(cx.now);
     }
 }
+
+/// Microseconds without DATA after which a connection gives back even the memory of its lists.
+const REST: u64 = 1_000_000;
 
 /// More than there are kinds of timers: a late call does all that is due.
 const MAX_TIMERS: usize = 16;
