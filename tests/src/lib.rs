@@ -2,4 +2,5 @@
 
 #![deny(unsafe_code)] // but for the C interface of libutp, in `interop::libutp::ffi`
 
+pub mod conformance;
 pub mod interop;

@@ -1,0 +1,153 @@
+//! What every adapter must do, written once and run for each: alone, and against each other one.
+//!
+//! - [`Adapter`]: the few operations that the cases need; [`tokio`] and its siblings implement it;
+//! - [`transfer`], [`ending`], [`cancel`], [`pressure`], [`datagrams`]: the cases. Each takes the
+//!   adapter of the accepting and that of the connecting side;
+//! - [`for_each_case!`](crate::for_each_case): their list, from which the test files make tests.
+//!
+//! Cases use real sockets on the loopback, never wait for a fixed time, and are stopped by
+//! [`within`] if they hang.
+
+pub mod cancel;
+pub mod datagrams;
+pub mod ending;
+pub mod pressure;
+pub mod tokio;
+pub mod tools;
+pub mod transfer;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use utp_proto::ConnectionStats;
+use utp_tokio::{BufferSizes, Ending, SocketConfig, SocketStats};
+
+/// An adapter as the cases use it. All of it is what its own users would write.
+#[allow(missing_docs)] // the names are those of the adapters' methods
+pub trait Adapter: 'static {
+    type Socket: Clone + Send + Sync + 'static;
+    type Stream: Send + Sync + 'static;
+    type Reader: Send + 'static;
+    type Writer: Send + 'static;
+
+    fn bind(addr: SocketAddr, config: SocketConfig) -> impl Future<Output = io::Result<Self::Socket>> + Send;
+    fn local_addr(socket: &Self::Socket) -> SocketAddr;
+    fn buffer_sizes(socket: &Self::Socket) -> BufferSizes;
+    fn socket_stats(socket: &Self::Socket) -> SocketStats;
+    fn connect(
+        socket: &Self::Socket,
+        to: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    fn accept(socket: &Self::Socket) -> impl Future<Output = io::Result<(Self::Stream, SocketAddr)>> + Send;
+    fn close(socket: &Self::Socket) -> impl Future<Output = io::Result<()>> + Send;
+    fn idle(socket: &Self::Socket) -> impl Future<Output = io::Result<()>> + Send;
+    fn recv_from(
+        socket: &Self::Socket,
+        buf: &mut [u8],
+    ) -> impl Future<Output = io::Result<(usize, SocketAddr)>> + Send;
+    fn send_to(
+        socket: &Self::Socket,
+        data: &[u8],
+        to: SocketAddr,
+    ) -> impl Future<Output = io::Result<()>> + Send;
+
+    fn peer_addr(stream: &Self::Stream) -> SocketAddr;
+    fn bytes_read(stream: &Self::Stream) -> u64;
+    fn bytes_written(stream: &Self::Stream) -> u64;
+    fn bytes_acked(stream: &Self::Stream) -> u64;
+    fn stats(stream: &Self::Stream) -> ConnectionStats;
+    fn acked(stream: &Self::Stream) -> impl Future<Output = io::Result<()>> + Send;
+    fn closed(stream: &Self::Stream) -> impl Future<Output = Ending> + Send;
+    fn abort(stream: &Self::Stream);
+
+    fn split(stream: Self::Stream) -> (Self::Reader, Self::Writer);
+    fn stream(writer: &Self::Writer) -> &Self::Stream;
+    fn read(reader: &mut Self::Reader, buf: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
+    fn write(writer: &mut Self::Writer, data: &[u8]) -> impl Future<Output = io::Result<usize>> + Send;
+    fn write_vectored(
+        writer: &mut Self::Writer,
+        data: &[io::IoSlice<'_>],
+    ) -> impl Future<Output = io::Result<usize>> + Send;
+    fn flush(writer: &mut Self::Writer) -> impl Future<Output = io::Result<()>> + Send;
+    fn finish(writer: &mut Self::Writer) -> impl Future<Output = io::Result<()>> + Send;
+
+    /// Lets a task run by itself. Its panics come out of the future that is returned.
+    fn spawn<T: Send + 'static>(
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send;
+
+    /// Lets others run for a moment; for conditions that nothing announces.
+    fn pause() -> impl Future<Output = ()> + Send;
+}
+
+/// Runs `case` on a thread of its own and fails if it takes longer than `limit`.
+///
+/// # Panics
+/// If the case does, or is not done in time.
+pub fn within(limit: Duration, case: impl FnOnce() + Send + 'static) {
+    let (done, wait) = mpsc::channel();
+    let name = thread::current().name().unwrap_or("case").to_owned();
+    let runner = thread::Builder::new().name(name).spawn(move || {
+        case();
+        // If nobody waits any more, the limit has been reported already.
+        let _ = done.send(());
+    });
+    let runner = runner.expect("a thread for the case");
+    match wait.recv_timeout(limit) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("not done after {limit:?}"),
+        // The sender is dropped without a word if the case panics.
+        Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => {
+            if let Err(panic) = runner.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+/// What a case may take at most, on a machine that is busy with other things.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Calls `$callback! { $args [case case ...] }` with the path of each case below
+/// `utp_tests::conformance`.
+#[macro_export]
+macro_rules! for_each_case {
+    ($callback:ident $args:tt) => {
+        $callback! { $args [
+            transfer::echo
+            transfer::bulk_both_ways_at_once
+            transfer::two_hundred_connections
+            transfer::half_close
+            transfer::the_acceptor_speaks_first
+            transfer::vectored_writes
+            transfer::flush_and_acked
+            transfer::ipv6
+            transfer::dual_stack
+            transfer::the_address_family_must_fit
+            ending::refused_by_a_socket_that_does_not_listen
+            ending::refused_after_close
+            ending::a_silent_peer_times_out
+            ending::abort_reaches_both_sides
+            ending::writing_after_the_finish_is_a_broken_pipe
+            ending::a_dropped_stream_delivers_what_was_written
+            ending::streams_outlive_their_sockets
+            ending::nobody_accepts
+            ending::close_waits_for_the_streams
+            ending::idle_wait
+            ending::last_counters
+            cancel::connect_dropped_at_every_await
+            cancel::accept_dropped_at_every_await
+            cancel::reads_and_writes_dropped_at_every_await
+            cancel::waits_dropped_at_every_await
+            cancel::datagram_waits_dropped_at_every_await
+            pressure::a_reader_that_stops_and_resumes
+            pressure::a_slow_reader_among_fast_ones
+            datagrams::foreign_datagrams_both_ways_beside_a_transfer
+            datagrams::unread_datagrams_are_bounded
+            datagrams::garbage_changes_nothing
+        ] }
+    };
+}

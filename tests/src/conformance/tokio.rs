@@ -1,0 +1,140 @@
+//! [`Adapter`]: tokio.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use utp_tokio::{
+    BufferSizes, ConnectionStats, Ending, OwnedReadHalf, OwnedWriteHalf, SocketConfig, SocketStats,
+    UtpSocket, UtpStream,
+};
+
+use super::Adapter;
+
+/// tokio, of whatever flavour the runtime around is.
+#[derive(Debug)]
+pub struct Tokio;
+
+impl Adapter for Tokio {
+    type Socket = UtpSocket;
+    type Stream = UtpStream;
+    type Reader = OwnedReadHalf;
+    type Writer = OwnedWriteHalf;
+
+    async fn bind(addr: SocketAddr, config: SocketConfig) -> io::Result<UtpSocket> {
+        UtpSocket::bind_with(addr, config).await
+    }
+
+    fn local_addr(socket: &UtpSocket) -> SocketAddr {
+        socket.local_addr()
+    }
+
+    fn buffer_sizes(socket: &UtpSocket) -> BufferSizes {
+        socket.buffer_sizes()
+    }
+
+    fn socket_stats(socket: &UtpSocket) -> SocketStats {
+        socket.stats()
+    }
+
+    async fn connect(socket: &UtpSocket, to: SocketAddr) -> io::Result<UtpStream> {
+        socket.connect(to).await
+    }
+
+    async fn accept(socket: &UtpSocket) -> io::Result<(UtpStream, SocketAddr)> {
+        socket.accept().await
+    }
+
+    async fn close(socket: &UtpSocket) -> io::Result<()> {
+        socket.close().await
+    }
+
+    async fn idle(socket: &UtpSocket) -> io::Result<()> {
+        socket.idle().await
+    }
+
+    async fn recv_from(socket: &UtpSocket, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        socket.recv_from(buf).await
+    }
+
+    async fn send_to(socket: &UtpSocket, data: &[u8], to: SocketAddr) -> io::Result<()> {
+        socket.send_to(data, to).await
+    }
+
+    fn peer_addr(stream: &UtpStream) -> SocketAddr {
+        stream.peer_addr()
+    }
+
+    fn bytes_read(stream: &UtpStream) -> u64 {
+        stream.bytes_read()
+    }
+
+    fn bytes_written(stream: &UtpStream) -> u64 {
+        stream.bytes_written()
+    }
+
+    fn bytes_acked(stream: &UtpStream) -> u64 {
+        stream.bytes_acked()
+    }
+
+    fn stats(stream: &UtpStream) -> ConnectionStats {
+        stream.stats()
+    }
+
+    async fn acked(stream: &UtpStream) -> io::Result<()> {
+        stream.acked().await
+    }
+
+    async fn closed(stream: &UtpStream) -> Ending {
+        stream.closed().await
+    }
+
+    fn abort(stream: &UtpStream) {
+        stream.abort();
+    }
+
+    fn split(stream: UtpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
+        stream.into_split()
+    }
+
+    fn stream(writer: &OwnedWriteHalf) -> &UtpStream {
+        writer.as_ref()
+    }
+
+    async fn read(reader: &mut OwnedReadHalf, buf: &mut [u8]) -> io::Result<usize> {
+        reader.read(buf).await
+    }
+
+    async fn write(writer: &mut OwnedWriteHalf, data: &[u8]) -> io::Result<usize> {
+        writer.write(data).await
+    }
+
+    fn write_vectored(
+        writer: &mut OwnedWriteHalf,
+        data: &[io::IoSlice<'_>],
+    ) -> impl Future<Output = io::Result<usize>> + Send {
+        poll_fn(move |cx| Pin::new(&mut *writer).poll_write_vectored(cx, data))
+    }
+
+    async fn flush(writer: &mut OwnedWriteHalf) -> io::Result<()> {
+        writer.flush().await
+    }
+
+    async fn finish(writer: &mut OwnedWriteHalf) -> io::Result<()> {
+        writer.shutdown().await
+    }
+
+    async fn spawn<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> T {
+        match tokio::spawn(task).await {
+            Ok(output) => output,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    async fn pause() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
