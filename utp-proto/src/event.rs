@@ -7,7 +7,7 @@ use crate::CloseReason;
 ///
 /// At most one event of a kind is pending per connection, so the queue is bounded by the number of
 /// connections. Pending events of one connection come in the order of the variants below.
-/// [`Event::Closed`] comes exactly once, and last: after it the handle is stale.
+/// [`Event::Closed`] comes exactly once, and last: with the next poll the handle is stale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Event {

@@ -112,6 +112,8 @@ pub struct Endpoint {
     ready: VecDeque<u32>,
     /// Slots with events.
     eventful: VecDeque<u32>,
+    /// The slot whose `Closed` was polled last, freed with the next poll.
+    ended: Option<u32>,
     deadlines: Deadlines,
     backlog: VecDeque<ConnectionHandle>,
     replies: Replies,
@@ -148,6 +150,7 @@ impl Endpoint {
             generation: 0,
             ready: VecDeque::new(),
             eventful: VecDeque::new(),
+            ended: None,
             deadlines: Deadlines::default(),
             backlog: VecDeque::new(),
             replies: Replies::new(config.resets_per_second),
@@ -257,16 +260,20 @@ impl Endpoint {
         first.map(|at| self.clock.instant(at))
     }
 
-    /// The next event and the connection it is about. [`Event::Closed`] makes the handle stale.
+    /// The next event and the connection it is about. After [`Event::Closed`] the handle is good for one
+    /// last look at the connection, until the next call of this; then it is stale.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<(ConnectionHandle, Event)> {
+        if let Some(slot) = self.ended.take() {
+            self.free(slot);
+        }
         while let Some(&slot) = self.eventful.front() {
             let entry = self.connections.get_mut(slot as usize).filter(|s| s.is_eventful);
             match entry.and_then(|s| Some((s.generation, s.connection.take_event()?))) {
                 Some((generation, event)) => {
                     if matches!(event, Event::Closed { .. }) {
                         self.eventful.pop_front();
-                        self.free(slot);
+                        self.ended = Some(slot);
                     }
                     return Some((ConnectionHandle { slot, generation }, event));
                 }
@@ -352,14 +359,14 @@ impl Endpoint {
     /// Connections whose [`Event::Closed`] has not been polled yet.
     #[must_use]
     pub fn open_connections(&self) -> usize {
-        self.connections.len()
+        self.connections.len() - usize::from(self.ended.is_some())
     }
 
     /// Whether nothing is left to be done for anybody: no connection, no half-open one, nobody to whom
     /// a last acknowledgement may have to be repeated, nothing to be sent.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.connections.is_empty()
+        self.open_connections() == 0
             && self.table.half_open() == 0
             && self.table.lingering() == 0
             && self.replies.is_empty()
@@ -369,7 +376,7 @@ impl Endpoint {
     #[must_use]
     pub fn stats(&self) -> EndpointStats {
         EndpointStats {
-            connections: self.connections.len() as u64,
+            connections: self.open_connections() as u64,
             half_open: self.table.half_open() as u64,
             lingering: self.table.lingering() as u64,
             backlog: self.backlog.len() as u64,

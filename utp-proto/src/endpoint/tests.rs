@@ -190,6 +190,19 @@ fn a_lossy_path_delivers_every_byte() {
 }
 
 #[test]
+fn the_handle_is_good_for_one_last_look_at_a_closed_connection() {
+    let mut pair = Pair::new(Config::default());
+    let [a, b] = pair.connected();
+    pair.transfer([a, b], 10_000, Duration::from_secs(10));
+    pair.at(0, a).abort();
+    assert_eq!(pair.ends[0].poll_event(), Some((a, Event::Closed { reason: CloseReason::Aborted })));
+    assert_eq!(pair.at(0, a).bytes_written(), 10_000);
+    assert_eq!(pair.ends[0].open_connections(), 0);
+    assert_eq!(pair.ends[0].poll_event(), None);
+    assert!(pair.ends[0].connection(a).is_none());
+}
+
+#[test]
 fn a_refused_and_a_silent_peer_end_the_attempt() {
     let mut pair = Pair::new(Config::default());
     pair.ends[1].stop_listening();
