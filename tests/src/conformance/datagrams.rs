@@ -135,11 +135,20 @@ pub async fn garbage_changes_nothing<S: Adapter, C: Adapter>() {
     let mut throw = |to: SocketAddr| {
         let mut packet = [0; 100];
         rng.fill_bytes(&mut packet);
-        // Half of them claim to be uTP, of each type and of impossible ones.
-        if packet[1] < 128 {
-            packet[0] = (packet[0] % 8) << 4 | 1;
+        let mut length = usize::from(packet[2] % 101);
+        match packet[3] % 3 {
+            // Noise.
+            0 => {}
+            // Something like uTP: a possible or impossible type, broken extensions, cut anywhere.
+            1 => packet[0] = (packet[0] % 8) << 4 | 1,
+            // A whole packet of some connection that does not exist.
+            _ => {
+                packet[0] = (packet[0] % 5) << 4 | 1;
+                packet[1] = 0;
+                length = length.max(20);
+            }
         }
-        stranger.send(&packet[..usize::from(packet[2] % 101)], to);
+        stranger.send(&packet[..length], to);
     };
     let (mut reader, _writer) = S::split(accepted);
     let (_reader, mut writer) = C::split(connected);

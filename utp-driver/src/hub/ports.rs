@@ -83,7 +83,8 @@ pub(crate) struct Port {
     pub(crate) bytes_read: u64,
     pub(crate) bytes_written: u64,
     pub(crate) bytes_acked: u64,
-    /// The connection's counters as it closed. Its handle is stale by the time that it is reported.
+    /// The connection's counters as it was closing. Its handle is stale by the time that the end is
+    /// reported.
     pub(crate) last_stats: Option<Box<ConnectionStats>>,
     /// Set once the handle is stale.
     pub(crate) ending: Option<Ending>,

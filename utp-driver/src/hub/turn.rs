@@ -173,8 +173,9 @@ impl Port {
         }
         if let Some(connection) = connection {
             self.bytes_acked = connection.bytes_acked();
-            if connection.close_reason().is_some() {
-                self.last_stats = Some(Box::new(connection.stats()));
+            // Any event of a connection that is ending may be the last before it has closed.
+            if self.finished || self.peer_finished || connection.close_reason().is_some() {
+                **self.last_stats.get_or_insert_default() = connection.stats();
             }
         }
     }
