@@ -1,0 +1,168 @@
+//! What can be tuned about the protocol and its sockets, the same for every subcommand.
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+use utp_proto::ConfigError;
+use utp_proto::congestion::LedbatConfig;
+use utp_tokio::{Config, SocketConfig};
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Transport options")]
+pub(crate) struct Transport {
+    /// How long to try to connect to an address [100ms to 10min].
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub(crate) connect_timeout: Duration,
+    /// Give up when the peer acknowledges nothing of what is under way for this long [1s to 1h].
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    give_up_after: Duration,
+    /// Give up when nothing at all arrives for this long; 0 waits for ever [1s to 24h]. A peer that is
+    /// alive sends a keep-alive every 29 s, if it is utp or libutp.
+    #[arg(long, value_name = "TIME", default_value = "3min", value_parser = duration)]
+    idle_timeout: Duration,
+    /// Largest IP packet that the path may take; discovery finds out whether it does [556 to 9000].
+    #[arg(long, value_name = "BYTES", default_value = "1500",
+        value_parser = clap::value_parser!(u16).range(556..=9000))]
+    mtu: u16,
+    /// Queueing delay at the bottleneck at which to slow down [1ms to 100ms].
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = target_delay)]
+    target_delay: Duration,
+    /// Memory for data on its way, each direction [4KiB to 1GiB]. Throughput cannot exceed this per
+    /// round trip.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
+    buffer: ByteSize,
+    /// Packets in flight at most [1 to 16383]. Deployed peers drop what is more than 953 ahead; utp
+    /// takes as many as this option says.
+    #[arg(long, value_name = "PACKETS", default_value = "950")]
+    max_in_flight: NonZeroU16,
+    /// Send a window at once instead of spreading it over the round trip.
+    #[arg(long)]
+    no_pacing: bool,
+    /// Hand packets to the kernel one at a time (no UDP GSO).
+    #[arg(long)]
+    no_gso: bool,
+    /// Take packets from the kernel one at a time (no UDP GRO).
+    #[arg(long)]
+    no_gro: bool,
+}
+
+impl Transport {
+    /// # Errors
+    /// A value is outside of its range.
+    pub(crate) fn settings(&self) -> Result<Settings, ConfigError> {
+        let buffer = usize::try_from(self.buffer.as_u64()).unwrap_or(usize::MAX);
+        let mut ledbat = LedbatConfig::default();
+        ledbat.target = self.target_delay;
+        let mut config = Config::default();
+        config
+            .connect_timeout(self.connect_timeout)?
+            .give_up_after(self.give_up_after)?
+            .idle_timeout(Some(self.idle_timeout).filter(|timeout| !timeout.is_zero()))?
+            .max_datagram(usize::from(self.mtu) - IPV4_UDP, usize::from(self.mtu) - IPV6_UDP)?
+            .receive_buffer(buffer)?
+            .send_buffer(buffer)?
+            .max_packets_in_flight(self.max_in_flight.get())?
+            .reorder_window(self.max_in_flight.get().max(DEPLOYED_WINDOW))?
+            .pacing(!self.no_pacing)
+            .congestion(Arc::new(ledbat));
+        Ok(Settings { protocol: config, gso: !self.no_gso, gro: !self.no_gro })
+    }
+}
+
+/// What the options say, for a subcommand to adapt and to make sockets with.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) protocol: Config,
+    gso: bool,
+    gro: bool,
+}
+
+impl Settings {
+    pub(crate) fn socket(&self) -> SocketConfig {
+        let mut socket = SocketConfig::from(self.protocol.clone());
+        // Nothing but uTP is expected on these ports.
+        socket.send_offload(self.gso).receive_offload(self.gro).datagram_queue(0);
+        socket
+    }
+}
+
+/// `90s`, `1min 30s`, `500ms`; a bare number is seconds.
+///
+/// # Errors
+/// It is none of these.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    if let Ok(seconds) = text.parse() {
+        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
+    }
+    humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+fn target_delay(text: &str) -> Result<Duration, String> {
+    let target = duration(text)?;
+    // RFC 6817 2.5: the target must not exceed 100 ms.
+    match (Duration::from_millis(1)..=Duration::from_millis(100)).contains(&target) {
+        true => Ok(target),
+        false => Err("1ms to 100ms is expected".to_owned()),
+    }
+}
+
+/// IPv4 and UDP headers.
+const IPV4_UDP: usize = 20 + 8;
+
+/// IPv6 and UDP headers.
+const IPV6_UDP: usize = 40 + 8;
+
+/// What libutp keeps out of order, and the library's default.
+const DEPLOYED_WINDOW: u16 = 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        transport: Transport,
+    }
+
+    fn parse(args: &[&str]) -> Result<(), String> {
+        let cli = Cli::try_parse_from([&["utp"], args].concat()).map_err(|error| error.to_string())?;
+        cli.transport.settings().map(drop).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn ranges() {
+        parse(&[]).unwrap();
+        parse(&["--mtu=556", "--buffer=4KiB", "--connect-timeout=100ms", "--idle-timeout=0"]).unwrap();
+        parse(&["--mtu=9000", "--buffer=1GiB", "--connect-timeout=10min", "--max-in-flight=16383"]).unwrap();
+        for wrong in [
+            "--mtu=555",
+            "--mtu=9001",
+            "--buffer=4095",
+            "--buffer=2GiB",
+            "--buffer=99999999999999999999",
+            "--connect-timeout=99ms",
+            "--give-up-after=0",
+            "--idle-timeout=2days",
+            "--max-in-flight=0",
+            "--max-in-flight=16384",
+            "--target-delay=101ms",
+            "--target-delay=0",
+        ] {
+            assert!(parse(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("1min 30s"), Ok(Duration::from_secs(90)));
+        for wrong in ["", "x", "-1", "nan", "inf", "1e400", "5 parsecs"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}
