@@ -3,11 +3,10 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use librqbit_utp::{SocketOpts, UtpSocketUdp, UtpSocketUdpOpts, UtpStream, UtpStreamWriteHalf};
+use librqbit_utp::{UtpSocketUdp, UtpStream, UtpStreamWriteHalf};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::peer::{Boxed, Connection, Peer, Sink};
@@ -20,19 +19,10 @@ pub(super) struct Librqbit {
 }
 
 impl Librqbit {
-    pub(super) async fn bind(addr: SocketAddr, discover_mtu: bool) -> io::Result<Self> {
+    pub(super) async fn bind(addr: SocketAddr) -> io::Result<Self> {
         let runtime = PeerRuntime::new("librqbit")?;
-        let mut options = SocketOpts::default();
-        if !discover_mtu {
-            options.link_mtu = NonZeroUsize::new(if addr.is_ipv4() { 576 } else { 1280 }); // where it would start
-        }
-        let socket = runtime
-            .run(async move {
-                UtpSocketUdp::new_udp_with_opts(addr, options, UtpSocketUdpOpts::default())
-                    .await
-                    .map_err(io::Error::other)
-            })
-            .await?;
+        let socket =
+            runtime.run(async move { UtpSocketUdp::new_udp(addr).await.map_err(io::Error::other) }).await?;
         Ok(Self { addr: socket.bind_addr(), socket, runtime })
     }
 }

@@ -4,6 +4,7 @@
 //! - [`peer`]: one face for all implementations, theirs and ours;
 //! - [`relay`], [`faults`], [`trace`]: the path between two of them, and what crossed it;
 //! - [`case`]: one transfer or one ending between two peers, with a hard time limit;
+//! - [`endings`]: how connections begin and end when not everything goes well;
 //! - [`matrix`]: the cases that the tests and the `interop` binary run.
 //!
 //! ```text
@@ -13,7 +14,9 @@
 //! ```
 
 pub mod case;
+pub mod endings;
 pub mod faults;
+pub mod matrix;
 pub mod pattern;
 pub mod peer;
 pub mod relay;

@@ -85,16 +85,13 @@ pub enum Kind {
     Libutp,
     /// `librqbit-utp` 0.7.
     Librqbit,
-    /// The same with path-MTU discovery turned off: under loss it damages its own stream otherwise, for it
-    /// cuts a lost probe anew under the same sequence number, also if only the acknowledgement was lost.
-    LibrqbitPlain,
     /// `utp-rs` 0.1.0-alpha.17, of Ethereum's Portal network.
     Ethereum,
 }
 
 impl Kind {
     /// The foreign ones.
-    pub const FOREIGN: [Self; 4] = [Self::Libutp, Self::Librqbit, Self::LibrqbitPlain, Self::Ethereum];
+    pub const FOREIGN: [Self; 3] = [Self::Libutp, Self::Librqbit, Self::Ethereum];
 
     /// Binds a peer on loopback, on a port that the system chooses.
     ///
@@ -113,8 +110,7 @@ impl Kind {
         Ok(match self {
             Self::Ours => Box::new(ours::Ours::bind(addr, Config::default()).await?),
             Self::Libutp => Box::new(libutp::Libutp::bind(addr, seed)?),
-            Self::Librqbit => Box::new(librqbit::Librqbit::bind(addr, true).await?),
-            Self::LibrqbitPlain => Box::new(librqbit::Librqbit::bind(addr, false).await?),
+            Self::Librqbit => Box::new(librqbit::Librqbit::bind(addr).await?),
             Self::Ethereum => Box::new(ethereum::Ethereum::bind(addr)?),
         })
     }
@@ -136,7 +132,6 @@ impl fmt::Display for Kind {
             Self::Ours => "ours",
             Self::Libutp => "libutp",
             Self::Librqbit => "librqbit-utp",
-            Self::LibrqbitPlain => "librqbit-utp without MTU discovery",
             Self::Ethereum => "utp-rs",
         })
     }
