@@ -70,6 +70,7 @@ impl Connection {
         }
         if header.wnd_size > 0 {
             self.peer_window = header.wnd_size;
+            self.largest_window = header.wnd_size;
         }
         self.note_timestamps(cx, header);
         self.timers.received = cx.now;

@@ -82,6 +82,8 @@ pub(crate) struct Connection {
     acked: u64,
     outstanding: Outstanding,
     peer_window: u32,
+    /// The largest window that the peer has told: what it buffers at all.
+    largest_window: u32,
     /// A write was refused or cut short since the last `Writable`.
     wants_write: bool,
 
@@ -210,6 +212,7 @@ impl Connection {
             acked: 0,
             outstanding: Outstanding::new(next),
             peer_window: INITIAL_PEER_WINDOW,
+            largest_window: 0,
             wants_write: false,
             incoming: ReceiveBuffer::new(expected, config.receive_buffer, config.reorder_window),
             acks: Acks::default(),

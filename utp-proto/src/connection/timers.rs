@@ -88,7 +88,8 @@ impl Connection {
 
     /// The window the peer told is new.
     pub(super) fn note_peer_window(&mut self, cx: &Context<'_>) {
-        if self.peer_window as usize >= self.mss() {
+        self.largest_window = self.largest_window.max(self.peer_window);
+        if self.fits(self.mss()) > 0 {
             self.timers.persist_backoff = 0;
         } else {
             // A peer that tells that it has no room is alive, whatever it drops.
@@ -155,7 +156,8 @@ impl Connection {
         self.timers.after_rto = Some(1);
         self.timers.tail_due = false;
         self.duplicate_acks = 0;
-        let window_closed = (self.peer_window as usize) < self.mss();
+        let window_closed =
+            self.peer_window < self.largest_window / 2 && (self.peer_window as usize) < self.mss();
         let flight = self.outstanding.in_flight();
         let losses = self.outstanding.all_lost();
         if window_closed {

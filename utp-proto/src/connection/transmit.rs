@@ -195,12 +195,11 @@ impl Connection {
         if small && self.config.nagle && !self.outstanding.is_empty() {
             return None; // Nagle: what is outstanding will be acknowledged, and this go then
         }
-        if self.outstanding.unacked() + len as u64 > u64::from(self.peer_window) {
-            if !self.timers.persist_due {
-                return None;
-            }
-            len = len.min((self.peer_window as usize).max(PERSIST_BYTES));
-        }
+        len = match self.fits(len) {
+            0 if self.timers.persist_due => len.min((self.peer_window as usize).max(PERSIST_BYTES)),
+            0 => return None,
+            fits => fits,
+        };
         if !self.congestion_allows(now, len, obstacles) {
             return None;
         }
@@ -218,7 +217,23 @@ impl Connection {
     pub(super) fn is_window_closed(&self) -> bool {
         let unsent = (self.out.end() - self.sent) as usize;
         let len = unsent.min(self.mss());
-        len > 0 && self.outstanding.is_empty() && len as u64 > u64::from(self.peer_window)
+        len > 0 && self.outstanding.is_empty() && self.fits(len) == 0
+    }
+
+    /// Of `wanted` bytes, a packet's, those that the peer's window takes now: all of them, or at least half
+    /// of the most that the peer ever buffers, or none, so that nobody sends crumbs (RFC 9293 3.8.6.2.1).
+    /// The second counts for peers that buffer less than a packet.
+    pub(super) fn fits(&self, wanted: usize) -> usize {
+        let usable = u64::from(self.peer_window).saturating_sub(self.outstanding.unacked());
+        let worthwhile = usable >= wanted as u64 || usable * 2 >= u64::from(self.largest_window);
+        if worthwhile { wanted.min(usable as usize) } else { 0 }
+    }
+
+    /// Whether it may do without a deadline: nothing is left to be done until somebody does something.
+    pub(crate) fn may_rest(&self) -> bool {
+        let sent_all = self.out.end() == self.sent && self.state.sending() != Sending::Finishing;
+        let idle = self.state.phase() == Phase::Connected && self.outstanding.is_empty() && sent_all;
+        idle || self.state.is_closed()
     }
 
     /// The window to tell: none if not even a full packet fits, so that nobody sends crumbs (RFC 9293

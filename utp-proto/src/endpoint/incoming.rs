@@ -40,7 +40,7 @@ impl Endpoint {
             Some(Entry::HalfOpen(half_open)) => {
                 self.handle_confirmation(now, key, half_open, &packet, datagram.len())
             }
-            Some(Entry::Linger(linger)) if !is_syn => self.handle_late(now, from, linger, &packet.header),
+            Some(Entry::Linger(linger)) if !is_syn => self.handle_late(now, key, linger, &packet.header),
             _ if is_syn => self.handle_syn(now, key, &packet.header),
             _ => self.handle_stray(now, key, &packet, datagram.len()),
         }
@@ -125,7 +125,9 @@ impl Endpoint {
             }
             return;
         }
-        if !knows || !header.seq_nr.is_within(expected, self.config.reorder_window) {
+        // The first that is heard of a silent initiator may be a keep-alive.
+        let keep_alive = header.kind == PacketType::State && header.ack_nr == half_open.seq.minus(2);
+        if !(knows || keep_alive) || !header.seq_nr.is_within(expected, self.config.reorder_window) {
             self.stats.datagrams_unmatched += 1;
             return;
         }
@@ -155,7 +157,7 @@ impl Endpoint {
     }
 
     /// The peer repeats its last packets: our last acknowledgement was lost.
-    fn handle_late(&mut self, now: Time, from: SocketAddr, linger: Linger, header: &Header) {
+    fn handle_late(&mut self, now: Time, key: Key, linger: Linger, header: &Header) {
         let ack = match (header.kind, linger.ack) {
             (PacketType::Data | PacketType::Fin, Some(ack)) => ack,
             (PacketType::Reset, _) | (_, Some(_)) => {
@@ -164,7 +166,7 @@ impl Endpoint {
             }
             (_, None) => {
                 self.stats.datagrams_unmatched += 1;
-                return self.reset(now, from, header);
+                return self.reset(now, key.remote(), header);
             }
         };
         // libutp takes only what is numbered beyond our FIN, libtorrent only what is not: take turns, by
@@ -176,7 +178,8 @@ impl Endpoint {
             wnd_size: self.config.receive_buffer.min(u32::MAX as usize) as u32,
             ..blank(next, ack)
         };
-        self.replies.push(Reply { to: from, header: answer });
+        self.table.extend_linger(now, &key);
+        self.replies.push(Reply { to: key.remote(), header: answer });
     }
 
     /// Fits no key. A RESET may carry the id that we send with; anything else is answered with one.

@@ -144,7 +144,7 @@ impl Endpoint {
         let mut rng = Rng::new(seed);
         Self {
             clock: Clock::new(now, rng.u32()),
-            table: Table::new(rng.u64(), rng.u64()),
+            table: Table::new(rng.u64(), rng.u64(), micros(config.linger)),
             rng,
             connections: Slab::new(),
             generation: 0,
@@ -223,6 +223,7 @@ impl Endpoint {
                     });
                 }
                 Err(wake) => {
+                    debug_assert!(wake.is_some() || entry.connection.may_rest(), "{:#?}", entry.connection);
                     entry.is_ready = false;
                     self.ready.pop_front();
                     if let Some(at) = wake {
@@ -450,8 +451,7 @@ impl Endpoint {
         let (next, ack) = connection.final_numbers();
         let Ids { send, .. } = connection.ids;
         let finished = connection.has_received_fin();
-        let expires = self.now.plus(micros(self.config.linger));
-        self.table.insert_linger(key, send, next, finished.then_some(ack), expires);
+        self.table.insert_linger(self.now, key, send, next, finished.then_some(ack));
         // The peer should know, unless it knows already or was never there.
         let tell = reason == CloseReason::Aborted || (reason == CloseReason::Finished && !finished);
         if tell && connection.state.was_established() {

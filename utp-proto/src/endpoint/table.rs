@@ -93,6 +93,10 @@ pub(crate) struct Linger {
     /// The peer's last number, its FIN's; `None` if there is nothing to be acknowledged and the entry
     /// only keeps the id from being used again.
     pub(crate) ack: Option<SeqNr>,
+    ended: Time,
+    /// When it may be forgotten...
+    until: Time,
+    /// ...and when that is looked at next.
     expires: Time,
 }
 
@@ -105,6 +109,8 @@ pub(crate) struct Table {
     lingering: VecDeque<(Time, Key)>,
     half_open_count: usize,
     linger_count: usize,
+    /// How long ended connections are remembered, in microseconds.
+    linger: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -119,8 +125,10 @@ impl BuildHasher for Keyed {
 }
 
 impl Table {
-    pub(crate) fn new(key0: u64, key1: u64) -> Self {
+    /// `linger`: how long ended connections are remembered, in microseconds.
+    pub(crate) fn new(key0: u64, key1: u64, linger: u64) -> Self {
         Self {
+            linger,
             map: HashMap::with_hasher(Keyed(key0, key1)),
             half_open: VecDeque::new(),
             lingering: VecDeque::new(),
@@ -149,16 +157,17 @@ impl Table {
         self.compact();
     }
 
-    /// Remembers an ended connection until `expires`.
+    /// Remembers a connection that ends `now`.
     pub(crate) fn insert_linger(
         &mut self,
+        now: Time,
         key: Key,
         send_id: u16,
         next: SeqNr,
         ack: Option<SeqNr>,
-        expires: Time,
     ) {
-        self.put(key, Entry::Linger(Linger { send_id, next, ack, expires }));
+        let expires = now.plus(self.linger);
+        self.put(key, Entry::Linger(Linger { send_id, next, ack, ended: now, until: expires, expires }));
         self.linger_count += 1;
         self.lingering.push_back((expires, key));
         self.compact();
@@ -169,6 +178,15 @@ impl Table {
             if self.map.get(&oldest).is_some_and(|e| e.lingers_until(at)) {
                 self.remove(&oldest);
             }
+        }
+    }
+
+    /// The peer of an ended connection repeats itself: our answers get lost. Its repetitions double their
+    /// distance each time, so that the next two come within four times of what has passed so far.
+    pub(crate) fn extend_linger(&mut self, now: Time, key: &Key) {
+        if let Some(Entry::Linger(linger)) = self.map.get_mut(key) {
+            let patience = (now.since(linger.ended) * 4).min(MAX_LINGER);
+            linger.until = linger.until.max(linger.ended.plus(patience));
         }
     }
 
@@ -220,8 +238,15 @@ impl Table {
         }
         while let Some(&(at, key)) = self.lingering.front().filter(|e| e.0 <= now) {
             self.lingering.pop_front();
-            if self.map.get(&key).is_some_and(|e| e.lingers_until(at)) {
-                self.remove(&key);
+            let again = now.plus(self.linger);
+            match self.map.get_mut(&key) {
+                Some(Entry::Linger(linger)) if linger.expires == at && linger.until > now => {
+                    // Behind all others: the queue stays in order.
+                    linger.expires = again;
+                    self.lingering.push_back((again, key));
+                }
+                Some(entry) if entry.lingers_until(at) => self.remove(&key),
+                _ => {}
             }
         }
     }
@@ -247,6 +272,10 @@ impl Entry {
         matches!(self, Self::Linger(l) if l.expires == at)
     }
 }
+
+/// Microseconds for which an ended connection is remembered at most, however often the peer repeats
+/// itself: what [`Config::give_up_after`](crate::Config::give_up_after) is by default.
+const MAX_LINGER: u64 = 60_000_000;
 
 /// Ended connections that are remembered at most; at the bound the oldest is forgotten early.
 const MAX_LINGERING: usize = 65_536;
@@ -276,7 +305,7 @@ mod tests {
 
     #[test]
     fn entries_expire_once_and_only_if_they_are_still_what_they_were() {
-        let mut table = Table::new(1, 2);
+        let mut table = Table::new(1, 2, 10);
         let key = |id| Key::new("127.0.0.1:1".parse().unwrap(), id);
         for id in 0..3 {
             table.insert_half_open(key(id), SeqNr(1), SeqNr(2), Time(10));
@@ -289,9 +318,28 @@ mod tests {
         assert!(table.contains(&key(0)) && table.contains(&key(1)) && !table.contains(&key(2)));
         table.expire(Time(20));
         assert_eq!((table.half_open(), table.next_expiry()), (0, None));
-        table.insert_linger(key(5), 6, SeqNr(1), None, Time(30));
+        table.insert_linger(Time(20), key(5), 6, SeqNr(1), None);
         assert_eq!(table.lingering(), 1);
         table.expire(Time(30));
         assert_eq!(table.lingering(), 0);
+    }
+
+    #[test]
+    fn an_ended_connection_is_remembered_longer_while_its_peer_repeats_itself() {
+        let mut table = Table::new(1, 2, 10);
+        let key = |id| Key::new("127.0.0.1:1".parse().unwrap(), id);
+        table.insert_linger(Time(0), key(1), 2, SeqNr(1), Some(SeqNr(3)));
+        table.insert_linger(Time(5), key(2), 3, SeqNr(1), Some(SeqNr(3)));
+        table.extend_linger(Time(8), &key(1));
+        table.expire(Time(15));
+        assert!(table.contains(&key(1)) && !table.contains(&key(2)));
+        table.expire(Time(25));
+        assert!(table.contains(&key(1)), "until 32");
+        table.expire(Time(35));
+        assert!(!table.contains(&key(1)));
+        table.insert_linger(Time(40), key(1), 2, SeqNr(1), Some(SeqNr(3)));
+        table.extend_linger(Time(40 + MAX_LINGER), &key(1));
+        table.expire(Time(50 + MAX_LINGER));
+        assert!(!table.contains(&key(1)), "not for ever");
     }
 }

@@ -1,0 +1,317 @@
+//! Worlds from a seed: topology, links with the full mix of faults, configurations and applications.
+//!
+//! Faults last for [`FAULTS`]; then the links heal, and whatever was promised must come true: every
+//! connection that nobody gave up ends cleanly with every byte delivered, everything else ends too, and
+//! nothing is left behind.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use utp_proto::Config;
+use utp_proto::congestion::FixedWindow;
+
+use super::app::{Ending, Finish, Reading, Script};
+use super::link::{Blackout, Burst, Link};
+use super::rng::Random;
+use super::world::{ConnId, HostId, World};
+
+/// What a run was like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Virtual time until everything was over.
+    pub time: Duration,
+    /// Datagrams sent.
+    pub datagrams: u64,
+    /// Payload bytes delivered.
+    pub delivered: u64,
+    /// Connections that ended cleanly on both sides.
+    pub clean: u64,
+    /// Connections that one side gave up.
+    pub broken: u64,
+    /// Connections that moved everything, and ended cleanly for one side; all of its last
+    /// acknowledgements were lost, which the other side cannot tell from the loss of its last data.
+    pub unconfirmed: u64,
+    /// See [`World::trace_hash`].
+    pub trace_hash: u64,
+}
+
+impl Outcome {
+    /// Both together; the hash is of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            time: self.time + other.time,
+            datagrams: self.datagrams + other.datagrams,
+            delivered: self.delivered + other.delivered,
+            clean: self.clean + other.clean,
+            broken: self.broken + other.broken,
+            unconfirmed: self.unconfirmed + other.unconfirmed,
+            trace_hash: self.trace_hash.rotate_left(1) ^ other.trace_hash,
+        }
+    }
+}
+
+/// Runs the world of `seed` to its end.
+///
+/// # Panics
+/// If anything goes wrong, with the seed and the last packets.
+#[must_use]
+pub fn run(seed: u64) -> Outcome {
+    let mut rng = Random::new(seed, 0);
+    let mut world = World::new(seed);
+    let (hosts, configs) = hosts(&mut world, &mut rng);
+    let rate = links(&mut world, &mut rng, &hosts);
+    let conns = connections(&mut world, &mut rng, &hosts, rate);
+    world.run_for(FAULTS);
+    world.heal();
+    world.run_to_the_end(LIMIT);
+    let outcome = judge(&world, &conns, &configs);
+    rest(&mut world, &hosts);
+    outcome
+}
+
+/// What a test must know of a configuration, which tells nothing once it is made.
+#[derive(Debug, Clone, Copy)]
+struct Traits {
+    max_packets: u16,
+    reorder_window: u16,
+}
+
+fn hosts(world: &mut World, rng: &mut Random) -> (Vec<HostId>, Vec<Traits>) {
+    let count = *rng.pick(&[2, 2, 2, 3, 4, 6]);
+    let v6 = rng.chance(0.2);
+    (0..count)
+        .map(|n| {
+            let (config, max_datagram, traits) = config(rng);
+            let addr = match v6 {
+                true => format!("[fd00::{:x}]:{}", n + 1, 1 + rng.range(0..=65_534)).parse(),
+                false => format!("10.1.0.{}:{}", n + 1, 1 + rng.range(0..=65_534)).parse(),
+            };
+            let ppm = if rng.chance(0.3) { rng.range(0..=1_000) as i64 - 500 } else { 0 };
+            let id = world.host_at(addr.expect("an address"), config, ppm);
+            let host = world.at(id);
+            host.max_datagram = max_datagram;
+            host.segments = rng.range(1..=64) as usize;
+            if rng.chance(0.2) {
+                host.send_buffer = Some(rng.log_range(2_000..=200_000) as usize);
+            }
+            (id, traits)
+        })
+        .unzip()
+}
+
+fn config(rng: &mut Random) -> (Config, usize, Traits) {
+    let mut config = Config::default();
+    let plain = rng.chance(0.3);
+    let max = if plain { 1472 } else { rng.log_range(508..=8972) as usize };
+    let traits = Traits {
+        max_packets: if plain { 950 } else { rng.log_range(2..=4_000) as u16 },
+        reorder_window: if plain { 1024 } else { rng.log_range(16..=8_000) as u16 },
+    };
+    let set = |config: &mut Config| -> Result<(), utp_proto::ConfigError> {
+        config
+            .receive_buffer(rng.log_range(4 << 10..=4 << 20) as usize)?
+            .send_buffer(rng.log_range(4 << 10..=4 << 20) as usize)?
+            .ack_delay(Duration::from_micros(rng.range(0..=10_000)))?
+            .max_packets_in_flight(traits.max_packets)?
+            .reorder_window(traits.reorder_window)?
+            .max_sack(4 * rng.log_range(1..=63) as u8)?
+            .initial_datagram(rng.log_range(508..=1232) as usize)?
+            .max_datagram(max, max)?
+            .min_rto(Duration::from_millis(rng.log_range(50..=1_000)))?
+            .linger(Duration::from_millis(rng.log_range(500..=10_000)))?
+            .keep_alive((!rng.chance(0.2)).then(|| Duration::from_secs(rng.range(1..=60))))?
+            .nagle(!rng.chance(0.3))
+            .pacing(!rng.chance(0.2));
+        if rng.chance(0.1) {
+            config.congestion(Arc::new(FixedWindow { bytes: rng.log_range(3_000..=1_000_000) }));
+        }
+        config.speak_first(rng.chance(0.1));
+        Ok(())
+    };
+    if !plain {
+        let mut set = set;
+        set(&mut config).expect("values within their ranges");
+    }
+    // A datagram may not be larger than what the search starts with, or its ceiling.
+    (config, max, traits)
+}
+
+/// Makes a topology. Gives the rate of its narrowest link.
+fn links(world: &mut World, rng: &mut Random, hosts: &[HostId]) -> u64 {
+    let shared = hosts.len() > 2 && rng.chance(0.5);
+    let mut narrowest = u64::MAX;
+    let mut make = |world: &mut World, rng: &mut Random| {
+        let link = link(rng);
+        narrowest = narrowest.min(link.rate.unwrap_or(u64::MAX));
+        world.link(link)
+    };
+    let bottleneck = shared.then(|| (make(world, rng), make(world, rng)));
+    for &from in hosts {
+        for &to in hosts.iter().filter(|to| **to != from) {
+            // Each direction is another link: real paths are not symmetric either.
+            let mut route = vec![make(world, rng)];
+            if let Some((forth, back)) = bottleneck {
+                route.push(if from < to { forth } else { back });
+            }
+            world.route(from, to, &route);
+        }
+    }
+    narrowest
+}
+
+fn link(rng: &mut Random) -> Link {
+    let delay = Duration::from_micros(rng.log_range(50..=200_000));
+    let mut link = match rng.chance(0.2) {
+        true => Link::wire(delay),
+        false => Link::new(rng.log_range(256_000..=200_000_000), delay),
+    };
+    if link.rate.is_some() && rng.chance(0.3) {
+        link.queue = rng.log_range(4_000..=1_000_000) as usize;
+    }
+    if rng.chance(0.4) {
+        link.loss = rng.log_range(1..=200) as f64 / 1000.0;
+    }
+    if rng.chance(0.2) {
+        link.burst = Some(Burst {
+            enter: rng.log_range(1..=50) as f64 / 1000.0,
+            leave: rng.log_range(20..=500) as f64 / 1000.0,
+            loss: 0.3 + 0.7 * rng.unit(),
+        });
+    }
+    if rng.chance(0.3) {
+        link.jitter = Duration::from_micros(rng.log_range(10..=50_000));
+    }
+    if rng.chance(0.3) {
+        link.reorder = rng.unit() * 0.3;
+        link.reorder_by = Duration::from_micros(rng.log_range(10..=100_000));
+    }
+    link.duplicate = if rng.chance(0.2) { rng.unit() * 0.2 } else { 0.0 };
+    link.corrupt = if rng.chance(0.2) { rng.unit() * 0.05 } else { 0.0 };
+    link.garbage = if rng.chance(0.2) { rng.unit() * 0.1 } else { 0.0 };
+    if rng.chance(0.3) {
+        link = link.mtu(rng.log_range(548..=1472) as usize);
+        link.tells_mtu = rng.chance(0.5);
+    }
+    if rng.chance(0.15) {
+        link.blackout = Some(Blackout {
+            first: rng.duration(FAULTS),
+            down: Duration::from_millis(rng.log_range(10..=5_000)),
+            up: rng.chance(0.5).then(|| Duration::from_millis(rng.log_range(1_000..=10_000))),
+        });
+    }
+    if rng.chance(0.1) {
+        link.delay_steps = vec![(rng.duration(FAULTS), delay + Duration::from_millis(rng.range(0..=50)))];
+    }
+    link
+}
+
+fn connections(world: &mut World, rng: &mut Random, hosts: &[HostId], rate: u64) -> Vec<ConnId> {
+    let count = rng.log_range(1..=8);
+    // What the narrowest link carries in a while, shared.
+    let most = (rate / 8).saturating_mul(10).clamp(1_000, 2_000_000) / count;
+    (0..count)
+        .map(|_| {
+            let from = *rng.pick(hosts);
+            let others: Vec<_> = hosts.iter().copied().filter(|host| *host != from).collect();
+            let to = *rng.pick(&others);
+            let (mut dialer, mut acceptor) = (script(rng, most), script(rng, most));
+            if dialer.finish == Finish::AfterPeer && acceptor.finish == Finish::AfterPeer {
+                dialer.finish = Finish::AfterSending; // or both would wait for ever
+            }
+            if rng.chance(0.15) {
+                let how = *rng.pick(&[Ending::Close, Ending::Abort]);
+                let one = if rng.chance(0.5) { &mut dialer } else { &mut acceptor };
+                one.ending = Some((rng.duration(FAULTS * 2), how));
+            }
+            world.dial(from, to, dialer, acceptor)
+        })
+        .collect()
+}
+
+fn script(rng: &mut Random, most: u64) -> Script {
+    let bytes = if rng.chance(0.2) { 0 } else { rng.log_range(1..=most) };
+    let mut script = Script::send(bytes).chunk(rng.log_range(1_000..=200_000) as usize).finish(*rng.pick(&[
+        Finish::AfterSending,
+        Finish::AfterSending,
+        Finish::AfterPeer,
+    ]));
+    if rng.chance(0.2) {
+        script.start = rng.duration(FAULTS);
+    }
+    if rng.chance(0.1) {
+        script.send_rate = Some((bytes / 10).max(100));
+    }
+    match rng.range(0..=9) {
+        0 => script.reading = Reading::Rate((most / 10).max(1_000)),
+        1 => script.reading = Reading::Pause(rng.range(0..=most), rng.duration(FAULTS * 2)),
+        _ => {}
+    }
+    script
+}
+
+/// Whether what was promised came true.
+fn judge(world: &World, conns: &[ConnId], traits: &[Traits]) -> Outcome {
+    let mut outcome = Outcome {
+        time: world.now(),
+        datagrams: world.datagrams(),
+        trace_hash: world.trace_hash(),
+        ..Outcome::default()
+    };
+    for &conn in conns {
+        let (dialer, acceptor) = (world.dialer(conn), world.accepted(conn));
+        outcome.delivered += dialer.read + acceptor.map_or(0, |side| side.read);
+        let given_up = dialer.script.ending.is_some()
+            || acceptor.is_none_or(|acceptor| acceptor.script.ending.is_some());
+        if given_up && dialer.script.ending.is_none() && acceptor.is_none() {
+            world.fail("nobody accepted, and nobody gave up");
+        }
+        if given_up {
+            outcome.broken += 1;
+            continue;
+        }
+        let sides = [dialer, acceptor.unwrap_or(dialer)];
+        let mut unconfirmed = false;
+        for (side, peer) in [(sides[0], sides[1]), (sides[1], sides[0])] {
+            if !side.is_clean() && peer.is_clean() && side.finished.is_some() && peer.read == side.written {
+                unconfirmed = true;
+            } else if !side.is_clean() {
+                world.fail(&format!("nobody gave connection {} up, yet it broke", conn.0));
+            }
+            if side.written != side.script.send || peer.read != side.written {
+                world.fail(&format!("connection {} ended cleanly without having moved all", conn.0));
+            }
+            let (ours, theirs) = (traits[side.host], traits[peer.host]);
+            if theirs.max_packets <= ours.reorder_window && side.stats.overflow_packets > 0 {
+                world.fail(&format!("the peer of connection {} overran the window", conn.0));
+            }
+        }
+        outcome.clean += u64::from(!unconfirmed);
+        outcome.unconfirmed += u64::from(unconfirmed);
+    }
+    if let Some((host, handle)) = world.strangers().first() {
+        world.fail(&format!("host {} has accepted {handle:?}, whom nobody dialed", host.0));
+    }
+    outcome
+}
+
+/// After a while nothing is left.
+fn rest(world: &mut World, hosts: &[HostId]) {
+    world.run_for(REST);
+    for &host in hosts {
+        let endpoint = &world.at(host).endpoint;
+        if !endpoint.is_idle() || endpoint.poll_timeout().is_some() {
+            let stats = endpoint.stats();
+            world.fail(&format!("host {} is not at rest: {stats:#?}", host.0));
+        }
+    }
+}
+
+/// How long links have faults.
+pub const FAULTS: Duration = Duration::from_secs(20);
+
+/// After that, enough for anything to end: twice the time-out of a whole connection, and data.
+const LIMIT: Duration = Duration::from_secs(400);
+
+/// Longer than half-open connections and ended ones are kept.
+const REST: Duration = Duration::from_secs(60);

@@ -1,0 +1,613 @@
+//! Hosts, connections and time.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use utp_proto::{Config, ConnectionHandle, Endpoint, Event, PathError, Verdict};
+
+use super::app::{Ending, Script, Side};
+use super::host::{Clock, Host};
+use super::link::{Link, LinkStats};
+use super::monitor::Monitor;
+use super::network::{Delivery, LinkId, Network, Order};
+use super::rng::Random;
+
+/// Names a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct HostId(pub usize);
+
+/// Names a connection that was dialed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId(pub usize);
+
+/// A simulated network with everything on it.
+pub struct World {
+    seed: u64,
+    origin: Instant,
+    now: Duration,
+    hosts: Vec<Host>,
+    by_addr: HashMap<SocketAddr, usize>,
+    network: Network,
+    conns: Vec<Conn>,
+    /// Which side of which connection a handle is.
+    sides: HashMap<(usize, ConnectionHandle), (usize, usize)>,
+    /// Dialed connections by dialing host, accepting host and the id on which the acceptor receives.
+    dialed: HashMap<(usize, usize, u16), usize>,
+    monitor: Option<Monitor>,
+    /// When applications want to act although nothing happens; stale entries possible.
+    wakes: BinaryHeap<Reverse<(Duration, usize, usize)>>,
+    steps_at_this_time: u32,
+    buf: Vec<u8>,
+    /// Sides that have not closed yet.
+    open_sides: usize,
+    /// Handles that no dialed connection explains.
+    strangers: Vec<(HostId, ConnectionHandle)>,
+}
+
+struct Conn {
+    /// What the acceptor will do once it accepts.
+    acceptor_script: Script,
+    /// Dialer, and acceptor once it has accepted.
+    sides: [Option<Side>; 2],
+}
+
+/// Building.
+impl World {
+    /// An empty world. Everything random in it follows from `seed`.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            origin: Instant::now(),
+            now: Duration::ZERO,
+            hosts: Vec::new(),
+            by_addr: HashMap::new(),
+            network: Network::new(seed),
+            conns: Vec::new(),
+            sides: HashMap::new(),
+            dialed: HashMap::new(),
+            monitor: Some(Monitor::default()),
+            wakes: BinaryHeap::new(),
+            steps_at_this_time: 0,
+            buf: Vec::new(),
+            open_sides: 0,
+            strangers: Vec::new(),
+        }
+    }
+
+    /// A host with an IPv4 address and the default configuration.
+    pub fn host_default(&mut self) -> HostId {
+        self.host(Config::default())
+    }
+
+    /// A host with an IPv4 address.
+    pub fn host(&mut self, config: Config) -> HostId {
+        let n = self.hosts.len() as u16;
+        let [high, low] = n.to_be_bytes();
+        self.host_at(SocketAddr::from(([10, 0, high, low], 6881)), config, 0)
+    }
+
+    /// A host with any address, and a clock that gains so many parts per million.
+    pub fn host_at(&mut self, addr: SocketAddr, config: Config, ppm: i64) -> HostId {
+        let id = self.hosts.len();
+        let clock = Clock::new(self.origin, ppm);
+        let seed = Random::new(self.seed, HOST_STREAMS + id as u64).seed();
+        self.hosts.push(Host {
+            endpoint: Endpoint::new(Arc::new(config), seed, clock.local(self.now)),
+            addr,
+            max_datagram: MAX_DATAGRAM,
+            clock,
+            send_buffer: None,
+            segments: 64,
+            dirty: true,
+            accepts: true,
+            dead: false,
+            deadline: None,
+        });
+        self.by_addr.insert(addr, id);
+        self.network.trace.name(id, addr);
+        HostId(id)
+    }
+
+    /// One direction of a link, to be used in [`route`](Self::route)s.
+    pub fn link(&mut self, link: Link) -> LinkId {
+        self.network.link(link)
+    }
+
+    /// The links that datagrams from one host to another cross.
+    pub fn route(&mut self, from: HostId, to: HostId, links: &[LinkId]) {
+        self.network.route(from.0, to.0, links.to_vec());
+    }
+
+    /// A link of their own between two hosts, the same both ways. Gives both directions.
+    pub fn join(&mut self, a: HostId, b: HostId, link: Link) -> (LinkId, LinkId) {
+        let forth = self.link(link.clone());
+        let back = self.link(link);
+        self.route(a, b, &[forth]);
+        self.route(b, a, &[back]);
+        (forth, back)
+    }
+
+    /// Datagrams to be dropped besides those that chance takes.
+    pub fn drop_if(&mut self, order: Order) {
+        self.network.drop = Some(order);
+    }
+
+    /// No monitor of the wire: for runs of millions of packets, after shorter ones of the same kind.
+    pub fn without_monitor(&mut self) {
+        self.monitor = None;
+    }
+
+    /// Every link loses its faults, from now on.
+    pub fn heal(&mut self) {
+        for link in self.network.links_mut() {
+            *link = link.healed();
+        }
+    }
+}
+
+/// Looking.
+impl World {
+    /// Time since the start.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// A host.
+    #[must_use]
+    pub fn at(&mut self, host: HostId) -> &mut Host {
+        self.hosts[host.0].dirty = true;
+        &mut self.hosts[host.0]
+    }
+
+    /// A host's address.
+    #[must_use]
+    pub fn addr(&self, host: HostId) -> SocketAddr {
+        self.hosts[host.0].addr
+    }
+
+    /// What a link has done.
+    #[must_use]
+    pub fn link_stats(&self, link: LinkId) -> &LinkStats {
+        self.network.stats(link)
+    }
+
+    /// Takes what a link has done so far, and counts from zero.
+    pub fn take_link_stats(&mut self, link: LinkId) -> LinkStats {
+        std::mem::take(self.network.stats_mut(link))
+    }
+
+    /// A link, to be changed.
+    pub fn link_mut(&mut self, link: LinkId) -> &mut Link {
+        self.network.link_mut(link)
+    }
+
+    /// The dialing side of a connection.
+    ///
+    /// # Panics
+    /// Never: a connection has one from the start.
+    #[must_use]
+    pub fn dialer(&self, conn: ConnId) -> &Side {
+        self.conns[conn.0].sides[0].as_ref().expect("dialed")
+    }
+
+    /// The accepting side of a connection, if it got that far.
+    #[must_use]
+    pub fn accepted(&self, conn: ConnId) -> Option<&Side> {
+        self.conns[conn.0].sides[1].as_ref()
+    }
+
+    /// The accepting side of a connection.
+    ///
+    /// # Panics
+    /// If nobody accepted.
+    #[must_use]
+    pub fn acceptor(&self, conn: ConnId) -> &Side {
+        self.accepted(conn).unwrap_or_else(|| self.fail("nobody accepted"))
+    }
+
+    /// All connections.
+    pub fn conns(&self) -> impl Iterator<Item = ConnId> + use<> {
+        (0..self.conns.len()).map(ConnId)
+    }
+
+    /// Both sides of every connection, so far as they exist.
+    pub fn all_sides(&self) -> impl Iterator<Item = &Side> {
+        self.conns.iter().flat_map(|conn| &conn.sides).flatten()
+    }
+
+    /// Whether a side's connection has been reported closed, or has never been.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.open_sides == 0
+    }
+
+    /// Connections that were accepted although nobody dialed them.
+    #[must_use]
+    pub fn strangers(&self) -> &[(HostId, ConnectionHandle)] {
+        &self.strangers
+    }
+
+    /// A hash of everything that was sent: when, by whom, to whom, what, and what became of it.
+    #[must_use]
+    pub fn trace_hash(&self) -> u64 {
+        self.network.trace.hash()
+    }
+
+    /// Datagrams sent.
+    #[must_use]
+    pub fn datagrams(&self) -> u64 {
+        self.network.trace.count()
+    }
+
+    /// Ends the test with the seed, the connections and the last packets.
+    ///
+    /// # Panics
+    /// Always.
+    pub fn fail(&self, what: &str) -> ! {
+        let mut sides = String::new();
+        for (i, conn) in self.conns.iter().enumerate().take(FEW) {
+            for (name, side) in ["dialer", "acceptor"].iter().zip(&conn.sides) {
+                sides += &format!("connection {i}, {name}: {side:#?}\n");
+            }
+        }
+        panic!("at {:?}, seed {}: {what}\n{sides}{}", self.now, self.seed, self.network.trace);
+    }
+}
+
+/// Acting.
+impl World {
+    /// Opens a connection. The dialing application does what its script says, and so does the accepting one
+    /// as soon as the connection comes in.
+    ///
+    /// # Panics
+    /// If the endpoint refuses to connect.
+    pub fn dial(&mut self, from: HostId, to: HostId, dialer: Script, acceptor: Script) -> ConnId {
+        let remote = self.addr(to);
+        let host = &mut self.hosts[from.0];
+        let now = host.clock.local(self.now);
+        let handle = host.endpoint.connect(now, remote).expect("an endpoint that can connect");
+        let (_, send_id) = host.endpoint.connection(handle).expect("just opened").ids();
+        let index = self.conns.len();
+        let streams = (2 * index as u64, 2 * index as u64 + 1);
+        let side = Side::new(from.0, handle, dialer, streams, self.now);
+        self.conns.push(Conn { acceptor_script: acceptor, sides: [Some(side), None] });
+        self.sides.insert((from.0, handle), (index, 0));
+        self.dialed.insert((from.0, to.0, send_id), index);
+        if let Some(monitor) = &mut self.monitor {
+            monitor.forget(from.0, to.0, send_id);
+            monitor.forget(to.0, from.0, send_id.wrapping_sub(1));
+        }
+        self.open_sides += 1;
+        self.run_side(index, 0);
+        ConnId(index)
+    }
+
+    /// Changes what an application does, from now on.
+    pub fn rescript(&mut self, conn: ConnId, acceptor: bool, change: impl FnOnce(&mut Script)) {
+        let which = usize::from(acceptor);
+        match &mut self.conns[conn.0].sides[which] {
+            Some(side) => change(&mut side.script),
+            None => change(&mut self.conns[conn.0].acceptor_script),
+        }
+        self.run_side(conn.0, which);
+    }
+
+    /// An application gives its side up now.
+    pub fn end(&mut self, conn: ConnId, acceptor: bool, how: Ending) {
+        let now = self.now;
+        self.rescript(conn, acceptor, |script| script.ending = Some((now, how)));
+    }
+
+    /// A host crashes: it forgets everything, sends nothing and hears nothing.
+    pub fn kill(&mut self, host: HostId) {
+        self.hosts[host.0].dead = true;
+        let sides: Vec<_> = self.sides.iter().filter(|((at, _), _)| *at == host.0).map(|(_, s)| *s).collect();
+        for (conn, which) in sides {
+            if let Some(side) = &mut self.conns[conn].sides[which]
+                && side.closed.is_none()
+            {
+                side.gave_up = true;
+                side.closed = Some((self.now, utp_proto::CloseReason::Aborted));
+                self.open_sides -= 1;
+            }
+        }
+        self.sides.retain(|(at, _), _| *at != host.0);
+    }
+
+    /// A new process on a host that was [killed](Self::kill), at the same address.
+    pub fn restart(&mut self, host: HostId, config: Config) {
+        let seed = Random::new(self.seed, HOST_STREAMS + 1000 + self.network.trace.count()).seed();
+        let host = &mut self.hosts[host.0];
+        host.endpoint = Endpoint::new(Arc::new(config), seed, host.clock.local(self.now));
+        host.dead = false;
+        host.dirty = true;
+    }
+
+    /// A datagram for `to` as if `from` had sent it, past all links.
+    pub fn inject(&mut self, from: SocketAddr, to: HostId, datagram: &[u8]) -> Verdict {
+        let host = &mut self.hosts[to.0];
+        host.dirty = true;
+        let now = host.clock.local(self.now);
+        host.endpoint.handle_datagram(now, from, datagram)
+    }
+
+    /// Runs for so long.
+    pub fn run_for(&mut self, time: Duration) {
+        self.run_while(time, |_| true);
+    }
+
+    /// Runs until every connection is over.
+    ///
+    /// # Panics
+    /// If that takes longer than `limit`.
+    pub fn run_to_the_end(&mut self, limit: Duration) {
+        self.run_while(limit, |world| !world.is_over());
+        if !self.is_over() {
+            self.fail(&format!("not over after {limit:?}"));
+        }
+    }
+
+    /// Runs for `time`, or until `condition` does not hold any more, looked at after every step.
+    pub fn run_while(&mut self, time: Duration, mut condition: impl FnMut(&Self) -> bool) {
+        let until = self.now + time;
+        self.drain();
+        while condition(self) && self.step(until) {}
+    }
+
+    /// Goes to the next thing that happens, if that is before `until`; otherwise to `until`.
+    fn step(&mut self, until: Duration) -> bool {
+        let wake = self.wakes.peek().map(|Reverse((at, ..))| *at);
+        let deadline = self.hosts.iter().filter_map(|host| host.deadline).min();
+        let next = [self.network.next(), wake, deadline].into_iter().flatten().min();
+        let Some(next) = next.filter(|next| *next <= until) else {
+            self.now = until;
+            return false;
+        };
+        if next > self.now {
+            self.now = next;
+            self.steps_at_this_time = 0;
+        } else {
+            self.steps_at_this_time += 1;
+            if self.steps_at_this_time > STALL {
+                self.fail("time stands still");
+            }
+        }
+        while let Some(delivery) = self.network.arrive(self.now) {
+            self.deliver(delivery);
+        }
+        for host in self.hosts.iter_mut().filter(|host| !host.dead) {
+            if host.deadline.is_some_and(|deadline| deadline <= self.now) {
+                host.endpoint.handle_timeout(host.clock.local(self.now));
+                host.dirty = true;
+            }
+        }
+        while let Some(&Reverse((at, conn, which))) = self.wakes.peek()
+            && at <= self.now
+        {
+            self.wakes.pop();
+            let side = self.conns[conn].sides[which].as_ref();
+            if side.and_then(|side| side.wake).is_some_and(|wake| wake <= self.now) {
+                self.run_side(conn, which);
+            }
+        }
+        self.drain();
+        true
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Datagram { to, from, data } => {
+                let from = self.addr(HostId(from));
+                let host = &mut self.hosts[to];
+                if !host.dead {
+                    host.dirty = true;
+                    let now = host.clock.local(self.now);
+                    // What is not uTP any more is as if another protocol had sent it.
+                    let _ = host.endpoint.handle_datagram(now, from, &data);
+                }
+                self.network.recycle(data);
+            }
+            Delivery::TooBig { host, peer, mtu } => {
+                let peer = self.addr(HostId(peer));
+                let host = &mut self.hosts[host];
+                if !host.dead {
+                    host.dirty = true;
+                    let now = host.clock.local(self.now);
+                    host.endpoint.handle_path_error(now, peer, PathError::TooBig(Some(mtu)));
+                }
+            }
+        }
+    }
+
+    /// Lets every host do all that it can do now.
+    fn drain(&mut self) {
+        for index in 0..self.hosts.len() {
+            for round in 0.. {
+                if !std::mem::take(&mut self.hosts[index].dirty) || self.hosts[index].dead {
+                    break;
+                }
+                if round > STALL {
+                    self.fail("a host is never done");
+                }
+                self.take_events(index);
+                let blocked = self.transmit(index);
+                self.take_events(index);
+                self.note_deadline(index, blocked);
+            }
+            if self.hosts[index].dead {
+                self.hosts[index].deadline = None;
+            }
+        }
+    }
+
+    fn take_events(&mut self, host: usize) {
+        while let Some((handle, event)) = self.hosts[host].endpoint.poll_event() {
+            if event == Event::Incoming && self.hosts[host].accepts {
+                self.accept_all(host);
+                continue;
+            }
+            let Some(&(conn, which)) = self.sides.get(&(host, handle)) else { continue };
+            self.note_event(conn, which, handle, event);
+            self.run_side(conn, which);
+        }
+        if self.hosts[host].accepts {
+            self.accept_all(host);
+        }
+    }
+
+    /// Accepts what waits in the backlog, and finds out who dialed.
+    fn accept_all(&mut self, host: usize) {
+        while let Some(handle) = self.hosts[host].endpoint.accept() {
+            let connection = self.hosts[host].endpoint.connection(handle).expect("just accepted");
+            let ((receive, _), remote) = (connection.ids(), connection.remote_addr());
+            let from = self.by_addr.get(&remote).copied();
+            let dialed = from.and_then(|from| self.dialed.get(&(from, host, receive)).copied());
+            let Some(conn) = dialed.filter(|conn| self.conns[*conn].sides[1].is_none()) else {
+                self.strangers.push((HostId(host), handle));
+                continue;
+            };
+            let streams = (2 * conn as u64 + 1, 2 * conn as u64);
+            let mut side = Side::new(host, handle, self.conns[conn].acceptor_script, streams, self.now);
+            side.connected = Some(self.now);
+            self.conns[conn].sides[1] = Some(side);
+            self.sides.insert((host, handle), (conn, 1));
+            self.open_sides += 1;
+            self.run_side(conn, 1);
+        }
+    }
+
+    fn note_event(&mut self, conn: usize, which: usize, handle: ConnectionHandle, event: Event) {
+        let now = self.now;
+        let Some(side) = &mut self.conns[conn].sides[which] else { return };
+        if side.closed.is_some() {
+            self.fail(&format!("{event:?} after Closed"));
+        }
+        match event {
+            Event::Connected => side.connected = Some(now),
+            Event::Closed { reason } => {
+                let endpoint = &mut self.hosts[side.host].endpoint;
+                if let Some(connection) = endpoint.connection(handle) {
+                    side.stats = connection.stats();
+                }
+                side.closed = Some((now, reason));
+                side.wake = None;
+                self.sides.remove(&(side.host, handle));
+                self.open_sides -= 1;
+            }
+            _ => {}
+        }
+    }
+
+    fn run_side(&mut self, conn: usize, which: usize) {
+        let Some(side) = &mut self.conns[conn].sides[which] else { return };
+        let host = &mut self.hosts[side.host];
+        host.dirty = true;
+        let before = side.wake;
+        if let Err(what) = side.run(&mut host.endpoint, self.now) {
+            self.fail(&format!("connection {conn}, side {which}: {what}"));
+        }
+        if let Some(wake) = side.wake.filter(|wake| Some(*wake) != before || *wake <= self.now) {
+            self.wakes.push(Reverse((wake, conn, which)));
+        }
+        let mut acked = 0;
+        if side.closed.is_none()
+            && let Some(connection) = host.endpoint.connection(side.handle)
+        {
+            side.stats = connection.stats();
+            acked = connection.bytes_acked();
+        }
+        self.check_side(conn, which, acked);
+    }
+
+    /// What must hold for a side at any time.
+    fn check_side(&self, conn: usize, which: usize, acked: u64) {
+        let sides = &self.conns[conn].sides;
+        let (Some(side), peer) = (&sides[which], &sides[1 - which]) else { return };
+        let written = peer.as_ref().map_or(0, |peer| peer.written);
+        if side.read > written {
+            self.fail(&format!("{} bytes were read, {written} written", side.read));
+        }
+        if side.peer_finished.is_some() && side.read < written {
+            self.fail(&format!("the stream ends after {} bytes of {written}", side.read));
+        }
+        if acked > side.written {
+            self.fail(&format!("{acked} bytes are acknowledged, {} written", side.written));
+        }
+    }
+
+    /// Sends what may be sent; until when the kernel blocks, if it does.
+    fn transmit(&mut self, index: usize) -> Option<Duration> {
+        loop {
+            let host = &mut self.hosts[index];
+            if let Some(limit) = host.send_buffer
+                && let Some(blocked) = self.blocked(index, limit)
+            {
+                return Some(blocked);
+            }
+            let host = &mut self.hosts[index];
+            let now = host.clock.local(self.now);
+            let segments = NonZeroUsize::new(host.segments).unwrap_or(NonZeroUsize::MIN);
+            let mut buf = std::mem::take(&mut self.buf);
+            buf.clear();
+            let transmit = host.endpoint.poll_transmit(now, segments, &mut buf);
+            let max_datagram = host.max_datagram;
+            if let Some(transmit) = transmit {
+                if transmit.len != buf.len() || transmit.segment_size == 0 {
+                    self.fail("a transmit does not describe what was appended");
+                }
+                let to = self.by_addr.get(&transmit.destination).copied();
+                for segment in buf.chunks(transmit.segment_size) {
+                    if segment.len() > max_datagram {
+                        self.fail(&format!("a datagram of {} bytes", segment.len()));
+                    }
+                    let Some(to) = to else { continue };
+                    if let Some(monitor) = &mut self.monitor
+                        && let Err(what) = monitor.check(index, to, segment)
+                    {
+                        self.network.send(self.now, index, to, segment, false);
+                        self.fail(&format!("host {index} sends a packet that it must not: {what}"));
+                    }
+                    self.network.send(self.now, index, to, segment, transmit.may_fragment);
+                }
+            }
+            self.buf = buf;
+            if transmit.is_none() {
+                return None;
+            }
+        }
+    }
+
+    /// Whether the kernel takes no more from a host, and until when.
+    fn blocked(&mut self, index: usize, limit: usize) -> Option<Duration> {
+        let peers = self.hosts.len();
+        (0..peers).find_map(|to| {
+            let now = self.now;
+            let channel = self.network.first_hop(index, to)?;
+            (channel.backlog(now) >= limit).then(|| channel.next_departure()).flatten()
+        })
+    }
+
+    fn note_deadline(&mut self, index: usize, blocked: Option<Duration>) {
+        let host = &mut self.hosts[index];
+        // Readiness to send is what a blocked one waits for.
+        host.deadline = blocked.or_else(|| host.endpoint.poll_timeout().map(|at| host.clock.global(at)));
+    }
+}
+
+/// Streams of random choices that hosts' seeds come from: this one and those that follow.
+const HOST_STREAMS: u64 = 1 << 33;
+
+/// Far more than anything needs to do at one point in time.
+const STALL: u32 = 10_000;
+
+/// `Config`'s default.
+const MAX_DATAGRAM: usize = 1472;
+
+/// Connections shown in a message of failure.
+const FEW: usize = 4;
