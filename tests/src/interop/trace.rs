@@ -111,7 +111,8 @@ impl fmt::Display for Packet {
         for (identifier, payload) in extensions {
             match identifier {
                 1 => write!(f, " sack {}", holes(*ack, payload))?,
-                other => write!(f, " ext {other} {payload:02x?}")?,
+                other if payload.len() <= 8 => write!(f, " ext {other} {payload:02x?}")?,
+                other => write!(f, " ext {other} of {} bytes", payload.len())?,
             }
         }
         Ok(())

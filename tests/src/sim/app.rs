@@ -1,5 +1,6 @@
 //! What an application does with its side of a connection, and what came of it.
 
+use std::fmt;
 use std::time::Duration;
 
 use utp_proto::{CloseReason, ConnectionHandle, ConnectionStats, Endpoint, WriteError};
@@ -308,6 +309,21 @@ impl Side {
     #[must_use]
     pub fn is_clean(&self) -> bool {
         matches!(self.closed, Some((_, CloseReason::Finished)))
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, script, written, read, connected, peer_finished, finished, closed, stats, .. } =
+            self;
+        let time = |t: &Option<Duration>| t.map_or("never".to_owned(), |t| format!("{t:.3?}"));
+        write!(f, "host {host}, written {written}, read {read}, connected {}", time(connected))?;
+        write!(f, ", FIN queued {}, peer's read {}", time(finished), time(peer_finished))?;
+        match closed {
+            Some((at, reason)) => write!(f, ", closed {at:.3?} {reason:?}")?,
+            None => write!(f, ", open{}", if self.gave_up { ", given up" } else { "" })?,
+        }
+        write!(f, "\n    {script:?}\n    {stats:?}")
     }
 }
 

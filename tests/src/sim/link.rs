@@ -423,10 +423,8 @@ impl Channel {
         match self.rng.range(0..=3) {
             0 => data.truncate(self.rng.range(0..=19) as usize),
             1 => data[0] ^= 1 << self.rng.range(0..=2), // version 0, 3 or 5
-            2 => {
-                // Of a connection that does not exist: far from the ids of any that does.
-                data[2] ^= 0x80;
-            }
+            // Of a connection that does not exist: far from the ids of any that does. (A SYN would open one.)
+            2 if data[0] >> 4 != 4 => data[2] ^= 0x80,
             _ => data.iter_mut().for_each(|byte| *byte = 0xf0 | self.rng.bits() as u8),
         }
         Some(data)

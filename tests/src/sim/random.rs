@@ -120,11 +120,15 @@ fn config(rng: &mut Random) -> (Config, usize, Traits) {
             .max_datagram(max, max)?
             .min_rto(Duration::from_millis(rng.log_range(50..=1_000)))?
             .linger(Duration::from_millis(rng.log_range(500..=10_000)))?
-            .keep_alive((!rng.chance(0.2)).then(|| Duration::from_secs(rng.range(1..=60))))?
+            .keep_alive(Some(Duration::from_secs(rng.range(1..=60))))?
             .nagle(!rng.chance(0.3))
             .pacing(!rng.chance(0.2));
         if rng.chance(0.1) {
             config.congestion(Arc::new(FixedWindow { bytes: rng.log_range(3_000..=1_000_000) }));
+        }
+        if rng.chance(0.2) {
+            // Somebody has to find out that a peer is gone whose RESET was lost.
+            config.keep_alive(None)?.idle_timeout(Some(Duration::from_secs(150)))?;
         }
         config.speak_first(rng.chance(0.1));
         Ok(())

@@ -15,6 +15,7 @@ pub(crate) struct Trace {
     hash: u64,
     count: u64,
     names: Vec<(usize, SocketAddr)>,
+    keep: usize,
 }
 
 #[derive(Debug)]
@@ -28,7 +29,8 @@ struct Record {
 
 impl Trace {
     pub(crate) fn new() -> Self {
-        Self { last: VecDeque::new(), hash: 0xcbf2_9ce4_8422_2325, count: 0, names: Vec::new() }
+        let keep = std::env::var("UTP_SIM_TRACE").ok().and_then(|n| n.parse().ok()).unwrap_or(LAST);
+        Self { last: VecDeque::new(), hash: 0xcbf2_9ce4_8422_2325, count: 0, names: Vec::new(), keep }
     }
 
     /// Mentions who is who.
@@ -46,7 +48,7 @@ impl Trace {
             _ => 1,
         };
         self.hash = mix(self.hash, arrival);
-        let mut record = if self.last.len() == LAST { self.last.pop_front() } else { None }
+        let mut record = if self.last.len() == self.keep { self.last.pop_front() } else { None }
             .unwrap_or_else(|| Record { at, from, to, fate, data: Vec::new() });
         record.data.clear();
         record.data.extend_from_slice(data);
@@ -94,5 +96,5 @@ pub(crate) fn checksum(data: &[u8]) -> u64 {
     rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte)))
 }
 
-/// Enough to see what led to a failure, short enough to read.
+/// Enough to see what led to a failure, short enough to read; `UTP_SIM_TRACE=N` shows more.
 const LAST: usize = 120;

@@ -20,6 +20,8 @@ pub(crate) struct ReceiveBuffer {
     /// Sequence number of the peer's FIN, once seen.
     fin: Option<SeqNr>,
     capacity: usize,
+    /// Payload of the largest packet so far.
+    largest: usize,
     /// Furthest slot that is kept.
     reorder_window: u16,
     /// The application reads no more: bytes in order are counted and dropped.
@@ -50,6 +52,7 @@ impl ReceiveBuffer {
             next,
             fin: None,
             capacity,
+            largest: 0,
             reorder_window,
             discard: false,
         }
@@ -145,7 +148,10 @@ impl ReceiveBuffer {
         if fin && self.fin.is_some_and(|known| known != seq) {
             return Arrival::Duplicate; // a second end: the first one seen counts
         }
-        let room = (self.capacity + SLACK).saturating_sub(self.ready.len() + self.ahead_bytes);
+        // What comes ahead never takes the place of what is missing before it.
+        self.largest = self.largest.max(payload.len());
+        let reserve = if distance == 0 { 0 } else { self.largest.max(SLACK) };
+        let room = (self.capacity + SLACK).saturating_sub(self.ready.len() + self.ahead_bytes + reserve);
         if distance > self.reorder_window || payload.len() > room {
             return Arrival::Overflow;
         }

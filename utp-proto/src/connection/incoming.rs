@@ -60,11 +60,22 @@ impl Connection {
         }
     }
 
+    /// The window in a SYN: libtorrent and librqbit-utp always say 0 there, others what they have.
+    pub(crate) fn hint_window(&mut self, window: u32) {
+        if window > 0 {
+            self.peer_window = self.peer_window.min(window);
+        }
+    }
+
     fn opened(&mut self, cx: &mut Context<'_>, header: &Header) -> bool {
         self.state.establish();
         // The SYN-ACK's number is not consumed: the peer's first DATA has it too.
+        let given_up = self.incoming.is_discarding();
         self.incoming =
             ReceiveBuffer::new(header.seq_nr, self.config.receive_buffer, self.config.reorder_window);
+        if given_up {
+            self.incoming.discard(cx.pools);
+        }
         if self.timers.syns == 1 {
             self.rtt.sample(cx.now, cx.now.since(self.timers.packet_sent));
         }
@@ -125,9 +136,12 @@ impl Connection {
         self.timers.received = cx.now;
         self.note_signs(cx, header, acks);
         if let AckPlace::New(cumulative) = acks {
-            let window_before = std::mem::replace(&mut self.peer_window, header.wnd_size);
-            self.note_peer_window(cx);
-            let repeat = header.kind == PacketType::State && window_before == header.wnd_size;
+            let repeat = header.kind == PacketType::State && self.peer_window == header.wnd_size;
+            if cumulative > 0 || !self.is_overtaken(header) {
+                self.peer_window = header.wnd_size;
+                self.window_told = header.timestamp;
+                self.note_peer_window(cx);
+            }
             self.handle_ack(cx, header, cumulative, packet.sack, repeat);
         }
         if self.state.is_closed() {
@@ -138,6 +152,13 @@ impl Connection {
             _ => self.note_fin_numbering(header.seq_nr),
         }
         true
+    }
+
+    /// Whether a packet was sent before the one that told the peer's window: what it says of that is old, and
+    /// may be more than there is by now.
+    fn is_overtaken(&self, header: &Header) -> bool {
+        let known = header.timestamp.0 != 0 && self.window_told.0 != 0;
+        known && header.timestamp.since(self.window_told) >= 1 << 31
     }
 
     /// Where an `ack_nr` stands relative to what was sent.

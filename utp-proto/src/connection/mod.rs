@@ -31,7 +31,7 @@ use crate::mtu::Mtu;
 use crate::pacer::Pacer;
 use crate::rtt::Rtt;
 use crate::time::{Clock, Time, micros};
-use crate::wire::SeqNr;
+use crate::wire::{SeqNr, Timestamp};
 use crate::{CloseReason, Config, ConnectionStats};
 
 /// What a connection borrows from its endpoint while something happens to it.
@@ -70,6 +70,8 @@ impl Pending {
 pub(crate) struct Connection {
     pub(crate) remote: SocketAddr,
     pub(crate) ids: Ids,
+    /// Number of the SYN that the peer opened it with, if the peer did.
+    pub(crate) peer_syn: Option<SeqNr>,
     pub(crate) state: State,
     pub(crate) pending: Pending,
     config: Arc<Config>,
@@ -82,6 +84,8 @@ pub(crate) struct Connection {
     acked: u64,
     outstanding: Outstanding,
     peer_window: u32,
+    /// Timestamp of the packet that told it.
+    window_told: Timestamp,
     /// The largest window that the peer has told: what it buffers at all.
     largest_window: u32,
     /// A write was refused or cut short since the last `Writable`.
@@ -182,6 +186,7 @@ impl Connection {
         confirmed: bool,
     ) -> Self {
         let mut new = Self::new(cx, config, remote, ids, State::accepted(confirmed), seq, ack.plus(1));
+        new.peer_syn = Some(ack);
         new.pending.0 |= Pending::INCOMING;
         new
     }
@@ -205,6 +210,7 @@ impl Connection {
         Self {
             remote,
             ids,
+            peer_syn: None,
             state,
             pending: Pending::default(),
             out: SendBuffer::default(),
@@ -212,6 +218,7 @@ impl Connection {
             acked: 0,
             outstanding: Outstanding::new(next),
             peer_window: INITIAL_PEER_WINDOW,
+            window_told: Timestamp(0),
             largest_window: 0,
             wants_write: false,
             incoming: ReceiveBuffer::new(expected, config.receive_buffer, config.reorder_window),

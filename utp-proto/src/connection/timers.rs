@@ -169,8 +169,9 @@ impl Connection {
         let oldest = HEADER_LEN + self.outstanding.oldest_len();
         // One that is larger than the size in use has shrunk that already.
         let full = oldest <= self.mtu.current();
-        let hopeless =
-            timeouts >= BLACK_HOLE_TIMEOUTS && self.outstanding.large_in_doubt() >= BLACK_HOLE_PACKETS;
+        let hopeless = (timeouts >= BLACK_HOLE_TIMEOUTS
+            && self.outstanding.large_in_doubt() >= BLACK_HOLE_PACKETS)
+            || timeouts >= DEAF_TIMEOUTS;
         if hopeless && full && self.mtu.on_black_hole(cx.now, oldest) {
             log!(debug, mtu = self.mtu.current(), "full packets do not pass: smaller ones from now on");
             self.controller.on_mss(self.mss());
@@ -197,5 +198,9 @@ const MAX_PERSIST: u64 = 15_000_000;
 /// A smaller path MTU looks like this: time-outs in a row...
 const BLACK_HOLE_TIMEOUTS: u32 = 2;
 
-/// ...and so many large packets gone without one arriving, which random loss seldom does.
+/// ...and so many large packets gone without one arriving, which random loss seldom does...
 const BLACK_HOLE_PACKETS: u32 = 6;
+
+/// ...or more time-outs, however few packets there are: a short message never has six. If it was something
+/// else, packets are small for a while.
+const DEAF_TIMEOUTS: u32 = 3;

@@ -41,6 +41,9 @@ impl Endpoint {
                 self.handle_confirmation(now, key, half_open, &packet, datagram.len())
             }
             Some(Entry::Linger(linger)) if !is_syn => self.handle_late(now, key, linger, &packet.header),
+            Some(Entry::Linger(linger)) if linger.syn == Some(packet.header.seq_nr) => {
+                self.stats.datagrams_unmatched += 1; // a copy of the SYN that opened what is over
+            }
             _ if is_syn => self.handle_syn(now, key, &packet.header),
             _ => self.handle_stray(now, key, &packet, datagram.len()),
         }
@@ -72,7 +75,10 @@ impl Endpoint {
         }
         let seq = SeqNr(self.rng.u16());
         if self.config.speak_first {
-            self.admit(now, key, (seq, header.seq_nr), false);
+            let slot = self.admit(now, key, (seq, header.seq_nr), false);
+            if let Some(entry) = self.connections.get_mut(slot as usize) {
+                entry.connection.hint_window(header.wnd_size);
+            }
             return;
         }
         let expires = now.plus(micros(self.config.half_open_timeout));

@@ -22,7 +22,7 @@ use slab::Slab;
 
 use deadlines::Deadlines;
 use replies::{Replies, Reply};
-use table::{Key, Table};
+use table::{Key, Linger, Table};
 pub use view::Connection;
 
 use crate::buffer::Pools;
@@ -448,15 +448,18 @@ impl Endpoint {
         self.deadlines.remove(slot);
         let Some(entry) = self.connections.get(slot as usize) else { return };
         let connection = &entry.connection;
-        let (next, ack) = connection.final_numbers();
+        let (next, last) = connection.final_numbers();
         let Ids { send, .. } = connection.ids;
         let finished = connection.has_received_fin();
-        self.table.insert_linger(self.now, key, send, next, finished.then_some(ack));
+        // Only what was received in good order is acknowledged again; anything else is answered with a RESET.
+        let ack = (finished && reason == CloseReason::Finished).then_some(last);
+        let linger = Linger::new(send, next, ack, connection.peer_syn);
+        self.table.insert_linger(self.now, key, linger);
         // The peer should know, unless it knows already or was never there.
         let tell = reason == CloseReason::Aborted || (reason == CloseReason::Finished && !finished);
         if tell && connection.state.was_established() {
             let to = connection.remote;
-            let header = Header { kind: PacketType::Reset, connection_id: send, ..blank(next, ack) };
+            let header = Header { kind: PacketType::Reset, connection_id: send, ..blank(next, last) };
             self.replies.push(Reply { to, header });
         }
     }

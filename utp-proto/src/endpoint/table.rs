@@ -93,11 +93,20 @@ pub(crate) struct Linger {
     /// The peer's last number, its FIN's; `None` if there is nothing to be acknowledged and the entry
     /// only keeps the id from being used again.
     pub(crate) ack: Option<SeqNr>,
+    /// The SYN that the peer opened it with: a late copy of it opens nothing.
+    pub(crate) syn: Option<SeqNr>,
     ended: Time,
     /// When it may be forgotten...
     until: Time,
     /// ...and when that is looked at next.
     expires: Time,
+}
+
+impl Linger {
+    pub(crate) fn new(send_id: u16, next: SeqNr, ack: Option<SeqNr>, syn: Option<SeqNr>) -> Self {
+        let none = Time::default();
+        Self { send_id, next, ack, syn, ended: none, until: none, expires: none }
+    }
 }
 
 /// The table.
@@ -157,17 +166,10 @@ impl Table {
         self.compact();
     }
 
-    /// Remembers a connection that ends `now`.
-    pub(crate) fn insert_linger(
-        &mut self,
-        now: Time,
-        key: Key,
-        send_id: u16,
-        next: SeqNr,
-        ack: Option<SeqNr>,
-    ) {
+    /// Remembers a connection that ends `now`; times and the rest are filled in.
+    pub(crate) fn insert_linger(&mut self, now: Time, key: Key, linger: Linger) {
         let expires = now.plus(self.linger);
-        self.put(key, Entry::Linger(Linger { send_id, next, ack, ended: now, until: expires, expires }));
+        self.put(key, Entry::Linger(Linger { ended: now, until: expires, expires, ..linger }));
         self.linger_count += 1;
         self.lingering.push_back((expires, key));
         self.compact();
@@ -318,7 +320,7 @@ mod tests {
         assert!(table.contains(&key(0)) && table.contains(&key(1)) && !table.contains(&key(2)));
         table.expire(Time(20));
         assert_eq!((table.half_open(), table.next_expiry()), (0, None));
-        table.insert_linger(Time(20), key(5), 6, SeqNr(1), None);
+        table.insert_linger(Time(20), key(5), Linger::new(6, SeqNr(1), None, None));
         assert_eq!(table.lingering(), 1);
         table.expire(Time(30));
         assert_eq!(table.lingering(), 0);
@@ -328,8 +330,8 @@ mod tests {
     fn an_ended_connection_is_remembered_longer_while_its_peer_repeats_itself() {
         let mut table = Table::new(1, 2, 10);
         let key = |id| Key::new("127.0.0.1:1".parse().unwrap(), id);
-        table.insert_linger(Time(0), key(1), 2, SeqNr(1), Some(SeqNr(3)));
-        table.insert_linger(Time(5), key(2), 3, SeqNr(1), Some(SeqNr(3)));
+        table.insert_linger(Time(0), key(1), Linger::new(2, SeqNr(1), Some(SeqNr(3)), None));
+        table.insert_linger(Time(5), key(2), Linger::new(3, SeqNr(1), Some(SeqNr(3)), None));
         table.extend_linger(Time(8), &key(1));
         table.expire(Time(15));
         assert!(table.contains(&key(1)) && !table.contains(&key(2)));
@@ -337,7 +339,7 @@ mod tests {
         assert!(table.contains(&key(1)), "until 32");
         table.expire(Time(35));
         assert!(!table.contains(&key(1)));
-        table.insert_linger(Time(40), key(1), 2, SeqNr(1), Some(SeqNr(3)));
+        table.insert_linger(Time(40), key(1), Linger::new(2, SeqNr(1), Some(SeqNr(3)), None));
         table.extend_linger(Time(40 + MAX_LINGER), &key(1));
         table.expire(Time(50 + MAX_LINGER));
         assert!(!table.contains(&key(1)), "not for ever");

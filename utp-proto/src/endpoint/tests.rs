@@ -277,3 +277,24 @@ fn a_burst_of_losses_longer_than_any_mask_costs_no_time_out() {
         assert_eq!((stats.timeouts, stats.retransmits), (0, 300), "{max_sack}: {stats:#?}");
     }
 }
+
+#[test]
+fn closing_while_opening_with_data_delivers_it_and_ends_whatever_the_peer_sends() {
+    let mut pair = Pair::new(Config::default());
+    let a = pair.ends[0].connect(pair.now, address(1)).unwrap();
+    assert_eq!(pair.at(0, a).write(b"last words"), Ok(10));
+    pair.at(0, a).close();
+    pair.run(Duration::from_millis(100));
+    let b = pair.ends[1].accept().expect("accepted");
+    assert_eq!(pair.at(1, b).write(b"an answer that nobody will read"), Ok(31));
+    pair.at(1, b).finish();
+    let mut buf = [0; 16];
+    assert_eq!(pair.at(1, b).read(&mut buf), Ok(10));
+    pair.run(Duration::from_secs(10));
+    assert!(
+        pair.events[0].contains(&(a, Event::Closed { reason: CloseReason::Finished })),
+        "{:?}",
+        pair.events
+    );
+    assert_eq!(pair.ends[0].open_connections(), 0);
+}
