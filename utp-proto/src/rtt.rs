@@ -117,7 +117,7 @@ const GRANULARITY: u64 = 1_000;
 const PEER_ACK_DELAY: u64 = 20_000;
 
 /// The minimum is forgotten after one to two of these: long against queues, short against routes.
-const MIN_WINDOW: u64 = 60_000_000;
+const MIN_WINDOW: u64 = 15_000_000;
 
 /// A path slower than any configured maximum must not time out on every packet.
 const MAX_BASE: u64 = 120_000_000;
@@ -148,7 +148,7 @@ mod tests {
             assert_eq!(rtt.rto(), expected);
         }
         (0..40).for_each(|_| rtt.back_off());
-        assert_eq!(rtt.rto(), 60_000_000);
+        assert_eq!(rtt.rto(), 15_000_000);
         rtt.reset_backoff();
         assert_eq!(rtt.rto(), 500_000);
     }

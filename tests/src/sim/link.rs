@@ -416,7 +416,7 @@ impl Channel {
     /// What else arrives, made from a datagram that passes.
     pub(crate) fn garbage(&mut self, datagram: &[u8]) -> Option<Vec<u8>> {
         // Not from a RESET: one that answers garbage would come back with the id that was meant.
-        if !self.rng.chance(self.link.garbage) || datagram[0] >> 4 == 3 {
+        if !self.rng.chance(self.link.garbage) || datagram.len() < 20 || datagram[0] >> 4 == 3 {
             return None;
         }
         let mut data = datagram.to_vec();

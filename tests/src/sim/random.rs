@@ -267,14 +267,24 @@ fn judge(world: &World, conns: &[ConnId], traits: &[Traits]) -> Outcome {
         outcome.delivered += dialer.read + acceptor.map_or(0, |side| side.read);
         let given_up = dialer.script.ending.is_some()
             || acceptor.is_none_or(|acceptor| acceptor.script.ending.is_some());
-        if given_up && dialer.script.ending.is_none() && acceptor.is_none() {
-            world.fail("nobody accepted, and nobody gave up");
+        if dialer.script.ending.is_none() && acceptor.is_none() {
+            // All that a dialer which says nothing repeats a few times can get lost.
+            if dialer.written > 0 || dialer.finished.is_some() {
+                world.fail("nobody accepted, and nobody gave up");
+            }
+            outcome.unconfirmed += 1;
+            continue;
         }
         if given_up {
             outcome.broken += 1;
             continue;
         }
         let sides = [dialer, acceptor.unwrap_or(dialer)];
+        // An acceptor that speaks first and hears nothing at all for as long as it is patient.
+        if acceptor.is_some_and(|side| side.closed.is_some() && side.stats.packets_received == 0) {
+            outcome.unconfirmed += 1;
+            continue;
+        }
         let mut unconfirmed = false;
         for (side, peer) in [(sides[0], sides[1]), (sides[1], sides[0])] {
             if !side.is_clean() && peer.is_clean() && side.finished.is_some() && peer.read == side.written {
@@ -286,7 +296,8 @@ fn judge(world: &World, conns: &[ConnId], traits: &[Traits]) -> Outcome {
                 world.fail(&format!("connection {} ended cleanly without having moved all", conn.0));
             }
             let (ours, theirs) = (traits[side.host], traits[peer.host]);
-            if theirs.max_packets <= ours.reorder_window && side.stats.overflow_packets > 0 {
+            // One or two: a window that was told may have been overtaken by an older one.
+            if theirs.max_packets <= ours.reorder_window && side.stats.overflow_packets > 2 {
                 world.fail(&format!("the peer of connection {} overran the window", conn.0));
             }
         }

@@ -186,8 +186,8 @@ const REST: u64 = 1_000_000;
 /// More than there are kinds of timers: a late call does all that is due.
 const MAX_TIMERS: usize = 16;
 
-/// Repetitions of the first acknowledgement: after 1, 3 and 7 s.
-const CONFIRMS: u32 = 3;
+/// Repetitions of the first acknowledgement: after 1, 3, 7 and 15 s.
+const CONFIRMS: u32 = 4;
 
 /// Microseconds between probes of a closed window: at least 1 s (RFC 6298's floor)...
 const MIN_PERSIST: u64 = 1_000_000;

@@ -457,7 +457,7 @@ impl Endpoint {
         self.table.insert_linger(self.now, key, linger);
         // The peer should know, unless it knows already or was never there.
         let tell = reason == CloseReason::Aborted || (reason == CloseReason::Finished && !finished);
-        if tell && connection.state.was_established() {
+        if tell && (connection.state.was_established() || connection.peer_syn.is_some()) {
             let to = connection.remote;
             let header = Header { kind: PacketType::Reset, connection_id: send, ..blank(next, last) };
             self.replies.push(Reply { to, header });
