@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)] // but for the C interface of libutp, in `interop::libutp::ffi`
 
+pub mod bench;
 pub mod conformance;
 pub mod interop;
 pub mod sim;
