@@ -19,8 +19,8 @@ use crate::sink::Sink;
 /// Receive one file from `utp send`, and end.
 ///
 /// The file is written under a temporary name in its directory and gets its own when the sender has
-/// finished and the disk has it all. A transfer that breaks leaves nothing; a file that stood there
-/// before stays until then.
+/// finished and the disk has it all. A transfer that breaks leaves nothing (only if this command is
+/// killed or the machine crashes, the temporary file); a file that stood there before stays until then.
 #[derive(Debug, Args)]
 pub(crate) struct Recv {
     /// Where to wait for a sender: HOST:PORT. The first that connects is served; others are refused.
