@@ -37,12 +37,12 @@ impl Address {
         self.resolve("0.0.0.0").await
     }
 
-    /// What to connect to. Without a host: this machine.
+    /// What to connect to. Without a host: this machine, by IPv4, as listeners without a host do.
     ///
     /// # Errors
     /// The name does not resolve.
     pub(crate) async fn resolve_remote(&self) -> anyhow::Result<Vec<SocketAddr>> {
-        self.resolve("localhost").await
+        self.resolve("127.0.0.1").await
     }
 
     /// Whether the system is to choose the port.
@@ -75,19 +75,19 @@ impl FromStr for Address {
 
     /// Takes `utp://HOST:PORT` as well, which is how listeners announce themselves.
     fn from_str(text: &str) -> Result<Self, String> {
-        let (host, port) = text
-            .strip_prefix("utp://")
-            .unwrap_or(text)
-            .rsplit_once(':')
-            .ok_or("a port is missing: HOST:PORT is expected")?;
-        let port = port.parse().map_err(|_| format!("'{port}' is no port: a number up to 65535 is"))?;
-        let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
-            Some(inner) if inner.parse::<std::net::Ipv6Addr>().is_ok() || has_zone(inner) => inner,
-            None if !host.contains([':', '/', '[', ']', '@']) && !host.contains(char::is_whitespace) => host,
-            _ => return Err(format!("'{host}' is no host; IPv6 addresses stand in brackets")),
-        };
-        Ok(Self { host: host.to_owned(), port })
+        host_and_port(text.strip_prefix("utp://").unwrap_or(text))
     }
+}
+
+fn host_and_port(text: &str) -> Result<Address, String> {
+    let (host, port) = text.rsplit_once(':').ok_or("a port is missing: HOST:PORT is expected")?;
+    let port = port.parse().map_err(|_| format!("'{port}' is no port: a number up to 65535 is"))?;
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) if inner.parse::<std::net::Ipv6Addr>().is_ok() || has_zone(inner) => inner,
+        None if !host.contains([':', '/', '[', ']', '@']) && !host.contains(char::is_whitespace) => host,
+        _ => return Err(format!("'{host}' is no host; IPv6 addresses stand in brackets")),
+    };
+    Ok(Address { host: host.to_owned(), port })
 }
 
 /// `fe80::1%eth0`: the resolver knows how to read that.
@@ -111,7 +111,7 @@ impl FromStr for Url {
             Some(("utp", address)) => (Scheme::Utp, address),
             _ => return Err("tcp://HOST:PORT or utp://HOST:PORT is expected".to_owned()),
         };
-        Ok(Self { scheme, address: address.parse()? })
+        Ok(Self { scheme, address: host_and_port(address)? })
     }
 }
 

@@ -13,11 +13,11 @@ use indicatif::{BinaryBytes, HumanCount};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::task::JoinHandle;
-use utp_tokio::{ConnectionStats, UtpSocket};
+use utp_tokio::{ConnectionStats, UtpSocket, UtpStream};
 
 use crate::Env;
 use crate::link::Link;
-use crate::options::{Settings, Transport};
+use crate::options::{Settings, Transport, size};
 use crate::payload::{self, CHUNK, Payload};
 
 /// Send a file, or generated data, over UDP from this process to itself, and check that it arrives.
@@ -29,7 +29,7 @@ pub(crate) struct Demo {
     /// What to send.
     file: Option<PathBuf>,
     /// How much data to generate instead, such as 64MiB or 1GiB.
-    #[arg(long, default_value = "256MiB", conflicts_with = "file")]
+    #[arg(long, default_value = "256MiB", conflicts_with = "file", value_parser = size)]
     size: ByteSize,
     #[command(flatten)]
     pub(crate) transport: Transport,
@@ -52,10 +52,11 @@ impl Demo {
         });
         let payload = source.open().await?;
         let both = async {
-            payload.send(&mut sender.write, &progress).await?;
+            payload.send(&mut sender.write).await?;
             joined(received).await
         };
-        let result = env.interrupt.or(both).await;
+        let result =
+            env.interrupt.or(progress.during(both, sender.read.as_ref(), UtpStream::bytes_acked)).await;
         let elapsed = started.elapsed();
         drop(progress);
         env.report.link(&sender, elapsed);

@@ -74,8 +74,9 @@ impl Drop for Link {
     }
 }
 
-/// For the driver to hand one datagram to the kernel.
-const RESET_TIME: Duration = Duration::from_millis(100);
+/// For the driver to hand one datagram to the kernel, on a busy machine too. (There is nothing to wait
+/// for: that the peer got it, nobody says.)
+const RESET_TIME: Duration = Duration::from_millis(200);
 
 /// Nobody likes a command that is done and does not end.
 const LINGER_LIMIT: Duration = Duration::from_secs(3);

@@ -123,28 +123,35 @@ struct Env<'a> {
 
 fn main() -> ExitCode {
     let Cli { command, general } = Cli::parse();
-    let settings = command.transport().settings().unwrap_or_else(|error| usage(error));
-    command.check().unwrap_or_else(|error| usage(error));
+    let settings = command.transport().settings().unwrap_or_else(|error| usage(&command, error));
+    command.check().unwrap_or_else(|error| usage(&command, error));
     let console = Console::new(general.quiet);
+    // Before anything is moved: a report that cannot be written should not cost a transfer.
+    let out = match general.stats.as_ref().map(StatsOut::open).transpose() {
+        Ok(out) => out,
+        Err(error) => return fail(console, &error),
+    };
     let mut report = Report::new(command.name());
     let result = run(&command, settings, console, &mut report);
-    let mut code = ExitCode::SUCCESS;
-    if let Err(error) = &result {
-        console.error(error);
-        code = ExitCode::FAILURE;
+    report.conclude(result.as_ref().err());
+    let code = result.map_or_else(|error| fail(console, &error), |()| ExitCode::SUCCESS);
+    match out.map_or(Ok(()), |mut out| out.write(&report)) {
+        Ok(()) => code,
+        Err(error) => fail(console, &error),
     }
-    if let Some(out) = &general.stats {
-        report.conclude(result.as_ref().err());
-        if let Err(error) = out.write(&report) {
-            console.error(&error);
-            code = ExitCode::FAILURE;
-        }
-    }
-    code
 }
 
-fn usage(error: impl Display) -> ! {
-    Cli::command().error(ErrorKind::ValueValidation, error).exit()
+fn fail(console: Console, error: &anyhow::Error) -> ExitCode {
+    console.error(error);
+    ExitCode::FAILURE
+}
+
+fn usage(command: &Command, error: impl Display) -> ! {
+    let mut cli = Cli::command();
+    cli.build();
+    // It is there: it was just parsed.
+    let mut command = cli.find_subcommand(command.name()).cloned().unwrap_or(cli);
+    command.error(ErrorKind::ValueValidation, error).exit()
 }
 
 fn run(command: &Command, settings: Settings, console: Console, report: &mut Report) -> anyhow::Result<()> {

@@ -32,7 +32,7 @@ pub(crate) struct Transport {
     target_delay: Duration,
     /// Memory for data on its way, each direction [4KiB to 1GiB]. Throughput cannot exceed this per
     /// round trip.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB")]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
     buffer: ByteSize,
     /// Packets in flight at most [1 to 16383]. Deployed peers drop what is more than 953 ahead; utp
     /// takes as many as this option says.
@@ -51,21 +51,30 @@ pub(crate) struct Transport {
 
 impl Transport {
     /// # Errors
-    /// A value is outside of its range.
-    pub(crate) fn settings(&self) -> Result<Settings, ConfigError> {
+    /// A value is outside of its range: which, and what that is.
+    pub(crate) fn settings(&self) -> Result<Settings, String> {
+        let about = |option: &'static str| move |error: ConfigError| format!("{option}: {error}");
         let buffer = usize::try_from(self.buffer.as_u64()).unwrap_or(usize::MAX);
         let mut ledbat = LedbatConfig::default();
         ledbat.target = self.target_delay;
         let mut config = Config::default();
         config
-            .connect_timeout(self.connect_timeout)?
-            .give_up_after(self.give_up_after)?
-            .idle_timeout(Some(self.idle_timeout).filter(|timeout| !timeout.is_zero()))?
-            .max_datagram(usize::from(self.mtu) - IPV4_UDP, usize::from(self.mtu) - IPV6_UDP)?
-            .receive_buffer(buffer)?
-            .send_buffer(buffer)?
-            .max_packets_in_flight(self.max_in_flight.get())?
-            .reorder_window(self.max_in_flight.get().max(DEPLOYED_WINDOW))?
+            .connect_timeout(self.connect_timeout)
+            .map_err(about("--connect-timeout"))?
+            .give_up_after(self.give_up_after)
+            .map_err(about("--give-up-after"))?
+            .idle_timeout(Some(self.idle_timeout).filter(|timeout| !timeout.is_zero()))
+            .map_err(about("--idle-timeout"))?
+            .max_datagram(usize::from(self.mtu) - IPV4_UDP, usize::from(self.mtu) - IPV6_UDP)
+            .map_err(about("--mtu"))?
+            .receive_buffer(buffer)
+            .map_err(about("--buffer"))?
+            .send_buffer(buffer)
+            .map_err(about("--buffer"))?
+            .max_packets_in_flight(self.max_in_flight.get())
+            .map_err(about("--max-in-flight"))?
+            .reorder_window(self.max_in_flight.get().max(DEPLOYED_WINDOW))
+            .map_err(about("--max-in-flight"))?
             .pacing(!self.no_pacing)
             .congestion(Arc::new(ledbat));
         Ok(Settings { protocol: config, gso: !self.no_gso, gro: !self.no_gro })
@@ -98,6 +107,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
     }
     humantime::parse_duration(text).map_err(|error| error.to_string())
+}
+
+/// `4096`, `64KiB`, `1GiB`, `1GB`.
+///
+/// # Errors
+/// It is none of these.
+pub(crate) fn size(text: &str) -> Result<ByteSize, String> {
+    text.parse().map_err(|_| "a number of bytes is expected, such as 65536, 64KiB or 1GB".to_owned())
 }
 
 fn target_delay(text: &str) -> Result<Duration, String> {
@@ -154,6 +171,22 @@ mod tests {
             "--target-delay=0",
         ] {
             assert!(parse(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_named() {
+        assert!(parse(&["--buffer=1"]).unwrap_err().contains("--buffer"));
+        assert!(parse(&["--give-up-after=2h"]).unwrap_err().contains("--give-up-after"));
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("4096"), Ok(ByteSize::b(4096)));
+        assert_eq!(size("1.5MiB"), Ok(ByteSize::kib(1536)));
+        assert_eq!(size("1 GB"), Ok(ByteSize::gb(1)));
+        for wrong in ["", "x", "-1", "1x"] {
+            assert!(size(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -128,11 +128,7 @@ impl Payload {
     ///
     /// # Errors
     /// Reading failed, or the connection ended before that.
-    pub(crate) async fn send(
-        mut self,
-        write: &mut OwnedWriteHalf,
-        progress: &Progress,
-    ) -> anyhow::Result<()> {
+    pub(crate) async fn send(mut self, write: &mut OwnedWriteHalf) -> anyhow::Result<()> {
         let peer = write.as_ref().peer_addr();
         loop {
             let mut chunk = self.chunk().await?;
@@ -140,7 +136,6 @@ impl Payload {
                 break;
             }
             write.write_bytes(&mut chunk).await.with_context(|| format!("sending to {peer} failed"))?;
-            progress.show(write.as_ref().bytes_acked(), write.as_ref());
         }
         let finish = async {
             write.as_ref().finish()?;

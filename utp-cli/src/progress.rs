@@ -1,17 +1,16 @@
 //! A progress bar for one transfer.
 
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+use std::future::Future;
+use std::time::Duration;
 
 use indicatif::{BinaryBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::time::sleep;
 use utp_tokio::UtpStream;
 
 /// Drawn on stderr while it exists.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
-    /// When the connection was last asked for its counters.
-    looked: Cell<Option<Instant>>,
 }
 
 impl Progress {
@@ -27,23 +26,32 @@ impl Progress {
         if visible {
             bar.enable_steady_tick(LOOK);
         }
-        Self { bar, looked: Cell::new(None) }
+        Self { bar }
     }
 
-    /// For those who show nothing.
-    pub(crate) fn none() -> Self {
-        Self::new(false, "", None)
-    }
-
-    /// Shows that `bytes` are done, and now and then how the connection does.
-    pub(crate) fn show(&self, bytes: u64, stream: &UtpStream) {
-        self.bar.set_position(bytes);
-        if self.bar.is_hidden() || self.looked.get().is_some_and(|at| at.elapsed() < LOOK) {
-            return;
+    /// Shows, while `work` is done, how the connection does and how many bytes are done according to
+    /// `position`.
+    pub(crate) async fn during<T>(
+        &self,
+        work: impl Future<Output = T>,
+        stream: &UtpStream,
+        position: fn(&UtpStream) -> u64,
+    ) -> T {
+        let watch = async {
+            loop {
+                self.at(position(stream));
+                let stats = stream.stats();
+                // Whoever sends nothing measures nothing.
+                if !stats.rtt.is_zero() {
+                    self.bar.set_message(format!("rtt {:.1?}, {} resent", stats.rtt, stats.retransmits));
+                }
+                sleep(LOOK).await;
+            }
+        };
+        tokio::select! {
+            result = work => result,
+            () = watch, if !self.bar.is_hidden() => unreachable!("it watches for ever"),
         }
-        self.looked.set(Some(Instant::now()));
-        let stats = stream.stats();
-        self.bar.set_message(format!("rtt {:.1?}, {} resent", stats.rtt, stats.retransmits));
     }
 
     /// Shows that `bytes` are done.
@@ -64,7 +72,7 @@ pub(crate) fn summary(bytes: u64, elapsed: Duration) -> String {
     format!("{} in {elapsed:.1?}, {}/s", BinaryBytes(bytes), BinaryBytes(rate as u64))
 }
 
-/// How often to look at the counters: fast enough for eyes.
+/// How often to look at the connection: fast enough for eyes.
 const LOOK: Duration = Duration::from_millis(100);
 
 const WITH_TOTAL: &str = "{prefix} [{bar:30}] {bytes}/{total_bytes} {binary_bytes_per_sec}, {eta} left {msg}";

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_util::either::Either;
+use tokio_util::sync::CancellationToken;
 use utp_tokio::UtpSocket;
 
 use crate::Env;
@@ -19,7 +20,7 @@ use crate::address::{Address, Scheme, Url};
 use crate::console::Console;
 use crate::dial::{self, Dialer};
 use crate::options::{Settings, Transport};
-use crate::relay::{Moved, Relay, Stream, reset};
+use crate::relay::{Moved, Relay, Stream};
 use crate::stats::Connections;
 
 /// Carry TCP connections over uTP, or uTP connections over TCP.
@@ -65,13 +66,14 @@ impl Proxy {
     pub(crate) async fn run(&self, env: &mut Env<'_>) -> anyhow::Result<()> {
         // Programs have their own ideas of when a message is complete.
         env.settings.protocol.nagle(false).speak_first(self.speak_first);
-        let listener = Listener::bind(&self.listen, &env.settings).await?;
+        let listener = env.interrupt.or(Listener::bind(&self.listen, &env.settings)).await?;
         let at = format!("{}://{}", self.listen.scheme, listener.local_addr()?);
         env.console.listening(at, self.listen.address.is_any_port());
         let target = Arc::new(Target {
             url: self.to.clone(),
             dialer: Dialer::new(&env.settings),
             connect_timeout: self.transport.connect_timeout,
+            closed: CancellationToken::new(),
         });
         let started = Instant::now();
         let mut house = House { console: env.console, totals: Totals::default(), relays: JoinSet::new() };
@@ -123,6 +125,8 @@ enum Ending {
     Finished,
     Broken(io::Error),
     Unreachable(anyhow::Error),
+    /// By whoever runs this.
+    Interrupted,
 }
 
 impl House {
@@ -144,9 +148,7 @@ impl House {
             Ok(served) => served,
             Err(error) => {
                 connections.broken += 1;
-                if !error.is_cancelled() {
-                    self.console.warn(format_args!("a connection failed: {error}"));
-                }
+                self.console.warn(format_args!("a connection failed: {error}"));
                 return;
             }
         };
@@ -164,6 +166,7 @@ impl House {
                 connections.broken += 1;
                 self.console.warn(format_args!("{peer} broken off: {error}"));
             }
+            Ending::Interrupted => connections.broken += 1,
             Ending::Unreachable(error) => {
                 connections.unreachable += 1;
                 self.console.warn(format_args!("{peer} not served: {error:#}"));
@@ -194,7 +197,7 @@ impl House {
         };
         let result = env.interrupt.or(left).await;
         if result.is_err() {
-            self.relays.abort_all();
+            target.closed.cancel();
             while let Some(ended) = self.relays.join_next().await {
                 self.count(ended);
             }
@@ -206,17 +209,16 @@ impl House {
 
 /// A client, from its coming to its end.
 async fn serve(client: Stream, peer: SocketAddr, target: Arc<Target>) -> Served {
-    let upstream = match target.connect().await {
-        Ok(upstream) => upstream,
-        Err(error) => {
-            reset(&client);
-            return Served { peer, moved: Moved::default(), ending: Ending::Unreachable(error) };
+    let mut relay = Relay::new(client);
+    let work = async {
+        match target.connect().await {
+            Ok(upstream) => relay.run(upstream).await.map_or_else(Ending::Broken, |()| Ending::Finished),
+            Err(error) => Ending::Unreachable(error),
         }
     };
-    let mut relay = Relay::new(client, upstream);
-    let ending = match relay.run().await {
-        Ok(()) => Ending::Finished,
-        Err(error) => Ending::Broken(error),
+    let ending = tokio::select! {
+        ending = work => ending,
+        () = target.closed.cancelled() => Ending::Interrupted,
     };
     Served { peer, moved: relay.moved(), ending }
 }
@@ -251,8 +253,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                Ok((Either::Left(stream), peer))
+                Ok((Either::Left(eager(stream)), peer))
             }
             Self::Utp(socket) => {
                 let (stream, peer) = socket.accept().await?;
@@ -280,6 +281,8 @@ struct Target {
     dialer: Dialer,
     /// For TCP; uTP's is in the dialer.
     connect_timeout: Duration,
+    /// Breaks connections and attempts to connect.
+    closed: CancellationToken,
 }
 
 impl Target {
@@ -298,24 +301,26 @@ impl Target {
     }
 }
 
-/// Tries one address after another, each for as long as `limit`.
+/// Connects to the first address that answers within `limit`.
 async fn tcp_connect(address: &Address, limit: Duration) -> anyhow::Result<TcpStream> {
-    let mut last = io::Error::from(io::ErrorKind::NotFound);
-    for peer in address.resolve_remote().await? {
-        match timeout(limit, TcpStream::connect(peer)).await {
-            Ok(Ok(stream)) => {
-                stream.set_nodelay(true)?;
-                return Ok(stream);
-            }
-            Ok(Err(error)) => last = error,
-            Err(_) => last = io::Error::new(io::ErrorKind::TimedOut, "connection timed out"),
-        }
-    }
-    Err(last.into())
+    let peers = address.resolve_remote().await?;
+    let attempt = |peer| async move {
+        timeout(limit, TcpStream::connect(peer))
+            .await
+            .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connection timed out")))
+    };
+    Ok(eager(dial::first(peers, attempt).await?))
+}
+
+/// Without Nagle's algorithm, as on the other side.
+fn eager(stream: TcpStream) -> TcpStream {
+    // Fails only if the connection is gone already, which the relay will find out.
+    let _ = stream.set_nodelay(true);
+    stream
 }
 
 /// For descriptors to become free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// For the driver to hand resets to the kernel.
-const RESET_TIME: Duration = Duration::from_millis(100);
+const RESET_TIME: Duration = Duration::from_millis(200);

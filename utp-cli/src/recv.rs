@@ -5,20 +5,22 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::time::timeout;
+use utp_tokio::UtpStream;
 
 use crate::Env;
 use crate::address::Address;
+use crate::console::Console;
 use crate::dial;
 use crate::link::Link;
-use crate::options::Transport;
+use crate::options::{Settings, Transport};
 use crate::progress::summary;
 use crate::sink::Sink;
 
 /// Receive one file from `utp send`, and end.
 ///
 /// The file is written under a temporary name in its directory and gets its own when the sender has
-/// finished and the disk has it all. A transfer that breaks leaves nothing; a file that stood there
-/// before stays until then.
+/// finished and the disk has it all. A transfer that breaks leaves nothing (only if this command is
+/// killed or the machine crashes, the temporary file); a file that stood there before stays until then.
 #[derive(Debug, Args)]
 pub(crate) struct Recv {
     /// Where to wait for a sender: HOST:PORT. The first that connects is served; others are refused.
@@ -33,14 +35,13 @@ pub(crate) struct Recv {
 
 impl Recv {
     pub(crate) async fn run(&self, env: &mut Env<'_>) -> anyhow::Result<()> {
-        // Before a sender comes: if it cannot be written, nobody needs to.
-        let sink = Sink::create(&self.out).await?;
-        let socket = dial::listen(&self.listen, &env.settings).await?;
-        env.console.listening(format_args!("utp://{}", socket.local_addr()), self.listen.is_any_port());
-        let mut link = env.interrupt.or(dial::accept_one(socket)).await?;
+        let (sink, mut link) = env.interrupt.or(self.open(&env.settings, env.console)).await?;
         let peer = link.stream().peer_addr();
         let progress = env.console.progress("receiving", None);
-        let stored = env.interrupt.or(sink.fill(&mut link.read, &progress)).await;
+        let stored = env
+            .interrupt
+            .or(progress.during(sink.fill(&mut link.read), link.write.as_ref(), UtpStream::bytes_read))
+            .await;
         drop(progress);
         let elapsed = link.elapsed();
         if stored.is_ok() {
@@ -60,6 +61,14 @@ impl Recv {
                 Err(error)
             }
         }
+    }
+
+    async fn open(&self, settings: &Settings, console: Console) -> anyhow::Result<(Sink, Link)> {
+        // Before a sender comes: if it cannot be written, nobody needs to.
+        let sink = Sink::create(&self.out).await?;
+        let socket = dial::listen(&self.listen, settings).await?;
+        console.listening(format_args!("utp://{}", socket.local_addr()), self.listen.is_any_port());
+        Ok((sink, dial::accept_one(socket).await?))
     }
 }
 

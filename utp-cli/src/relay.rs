@@ -1,11 +1,12 @@
 //! One connection of a proxy: bytes and half-closes from one stream to another, both ways.
 
 use std::io;
+use std::iter;
 
 use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 use tokio_util::either::Either;
-use utp_tokio::{ConnectionStats, UtpStream};
+use utp_tokio::UtpStream;
 
 /// One end of a proxied connection.
 pub(crate) type Stream = Either<TcpStream, UtpStream>;
@@ -13,10 +14,11 @@ pub(crate) type Stream = Either<TcpStream, UtpStream>;
 /// A client and what it is connected to, at least one of them over uTP.
 ///
 /// If one of them breaks, so does the other: a relay that is dropped before both directions have finished
-/// resets both ends, so that nobody takes a broken stream for a finished one.
+/// resets both ends, or the client if there is no target yet, so that nobody takes a broken stream for a
+/// finished one.
 pub(crate) struct Relay {
     client: Stream,
-    target: Stream,
+    target: Option<Stream>,
     finished: bool,
 }
 
@@ -34,16 +36,17 @@ pub(crate) struct Moved {
 }
 
 impl Relay {
-    pub(crate) fn new(client: Stream, target: Stream) -> Self {
-        Self { client, target, finished: false }
+    pub(crate) fn new(client: Stream) -> Self {
+        Self { client, target: None, finished: false }
     }
 
     /// Runs until both directions have finished, or either end breaks.
     ///
     /// # Errors
     /// That of the end that broke.
-    pub(crate) async fn run(&mut self) -> io::Result<()> {
-        copy_bidirectional_with_sizes(&mut self.client, &mut self.target, BUFFER, BUFFER).await?;
+    pub(crate) async fn run(&mut self, target: Stream) -> io::Result<()> {
+        let target = self.target.insert(target);
+        copy_bidirectional_with_sizes(&mut self.client, target, BUFFER, BUFFER).await?;
         self.finished = true;
         Ok(())
     }
@@ -51,42 +54,40 @@ impl Relay {
     /// Up to now.
     pub(crate) fn moved(&self) -> Moved {
         let (forth, back) = match (&self.client, &self.target) {
-            (_, Either::Right(target)) => (target.bytes_written(), target.bytes_read()),
+            (_, Some(Either::Right(target))) => (target.bytes_written(), target.bytes_read()),
             (Either::Right(client), _) => (client.bytes_read(), client.bytes_written()),
-            (Either::Left(_), Either::Left(_)) => (0, 0),
+            (Either::Left(_), _) => (0, 0),
         };
-        let stats = [&self.client, &self.target].map(stats);
-        Moved {
-            forth,
-            back,
-            retransmits: stats.iter().map(|stats| stats.retransmits).sum(),
-            timeouts: stats.iter().map(|stats| stats.timeouts).sum(),
+        let mut moved = Moved { forth, back, ..Moved::default() };
+        for stream in self.ends() {
+            if let Either::Right(utp) = stream {
+                let stats = utp.stats();
+                moved.retransmits += stats.retransmits;
+                moved.timeouts += stats.timeouts;
+            }
         }
+        moved
+    }
+
+    fn ends(&self) -> impl Iterator<Item = &Stream> {
+        iter::once(&self.client).chain(&self.target)
     }
 }
 
 impl Drop for Relay {
     fn drop(&mut self) {
         if !self.finished {
-            reset(&self.client);
-            reset(&self.target);
+            self.ends().for_each(reset);
         }
     }
 }
 
 /// Makes the other side see a reset instead of an end once `stream` is dropped.
-pub(crate) fn reset(stream: &Stream) {
+fn reset(stream: &Stream) {
     match stream {
         // Fails only if the connection is gone already.
         Either::Left(tcp) => drop(tcp.set_zero_linger()),
         Either::Right(utp) => utp.abort(),
-    }
-}
-
-fn stats(stream: &Stream) -> ConnectionStats {
-    match stream {
-        Either::Left(_) => ConnectionStats::default(),
-        Either::Right(utp) => utp.stats(),
     }
 }
 

@@ -8,14 +8,14 @@ use anyhow::Context;
 use clap::Args;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
-use utp_tokio::OwnedReadHalf;
+use utp_tokio::{OwnedReadHalf, UtpStream};
 
 use crate::Env;
 use crate::address::Address;
 use crate::console::Console;
 use crate::dial::Dialer;
 use crate::link::Link;
-use crate::options::{Transport, duration};
+use crate::options::{Settings, Transport, duration};
 use crate::payload::Payload;
 use crate::progress::summary;
 
@@ -41,13 +41,13 @@ pub(crate) struct Send {
 
 impl Send {
     pub(crate) async fn run(&self, env: &mut Env<'_>) -> anyhow::Result<()> {
-        let payload = Payload::open(&self.file).await?;
-        let dialer = Dialer::new(&env.settings);
-        let (socket, stream) = env.interrupt.or(dialer.connect(&self.address)).await?;
-        let peer = stream.peer_addr();
-        let mut link = Link::new(socket, stream);
+        let (payload, mut link) = env.interrupt.or(self.open(&env.settings)).await?;
+        let peer = link.stream().peer_addr();
         let progress = env.console.progress("sending", payload.len());
-        let sent = env.interrupt.or(payload.send(&mut link.write, &progress)).await;
+        let sent = env
+            .interrupt
+            .or(progress.during(payload.send(&mut link.write), link.read.as_ref(), UtpStream::bytes_acked))
+            .await;
         drop(progress);
         let elapsed = link.elapsed();
         env.report.link(&link, elapsed);
@@ -67,6 +67,12 @@ impl Send {
                 Err(error)
             }
         }
+    }
+
+    async fn open(&self, settings: &Settings) -> anyhow::Result<(Payload, Link)> {
+        let payload = Payload::open(&self.file).await?;
+        let (socket, stream) = Dialer::new(settings).connect(&self.address).await?;
+        Ok((payload, Link::new(socket, stream)))
     }
 
     /// Waits for the receiver to say that it is content: its FIN.

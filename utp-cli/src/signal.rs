@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[derive(Debug)]
 pub(crate) struct Interrupt {
     #[cfg(unix)]
-    signals: [Signal; 3],
+    signals: [Signal; 2],
 }
 
 impl Interrupt {
@@ -19,11 +19,8 @@ impl Interrupt {
     pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
-            signals: [
-                signal(SignalKind::interrupt())?,
-                signal(SignalKind::terminate())?,
-                signal(SignalKind::hangup())?,
-            ],
+            // Not SIGHUP: nohup has the system ignore it, which a handler would undo.
+            signals: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?],
         })
     }
 
@@ -31,11 +28,10 @@ impl Interrupt {
     pub(crate) async fn wait(&mut self) {
         #[cfg(unix)]
         {
-            let [interrupt, terminate, hangup] = &mut self.signals;
+            let [interrupt, terminate] = &mut self.signals;
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
-                _ = hangup.recv() => {}
             }
         }
         #[cfg(not(unix))]

@@ -1,7 +1,7 @@
 //! Where received data goes. A file appears under its name when it is complete, and not before.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, is_separator};
 
 use anyhow::{Context, bail};
 use bytes::BytesMut;
@@ -11,7 +11,6 @@ use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, Stdout};
 use utp_tokio::OwnedReadHalf;
 
 use crate::payload::CHUNK;
-use crate::progress::Progress;
 
 /// Somewhere to put what a peer sends. Dropped before it is filled, it leaves no file behind.
 #[derive(Debug)]
@@ -45,6 +44,9 @@ impl Sink {
         }
         let name = path.display().to_string();
         let context = || format!("cannot write {name}");
+        if path.as_os_str().as_encoded_bytes().last().is_some_and(|&last| is_separator(last.into())) {
+            bail!("cannot write {name}: it names a directory");
+        }
         let target = match tokio::fs::metadata(path).await {
             Ok(meta) if meta.is_dir() => bail!("cannot write {name}: it is a directory"),
             Ok(meta) if !meta.is_file() => {
@@ -66,7 +68,7 @@ impl Sink {
     ///
     /// # Errors
     /// The connection ended before the FIN, or writing failed. There is no file then.
-    pub(crate) async fn fill(mut self, read: &mut OwnedReadHalf, progress: &Progress) -> anyhow::Result<()> {
+    pub(crate) async fn fill(mut self, read: &mut OwnedReadHalf) -> anyhow::Result<()> {
         let peer = read.as_ref().peer_addr();
         let mut buffer = BytesMut::with_capacity(CHUNK);
         let mut done = 0;
@@ -80,7 +82,6 @@ impl Sink {
             self.write(&buffer).await?;
             buffer.clear();
             done += received as u64;
-            progress.show(done, read.as_ref());
         }
     }
 
@@ -115,9 +116,8 @@ fn temporary(path: PathBuf) -> io::Result<Target> {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    let mut prefix = std::ffi::OsString::from(".");
-    prefix.push(path.file_name().ok_or(io::ErrorKind::InvalidInput)?);
-    prefix.push(".");
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
+    let prefix = format!(".{}.", name.chars().take(NAME_PART).collect::<String>());
     let mut builder = tempfile::Builder::new();
     builder.prefix(&prefix).suffix(".part");
     // As any other program creates files: the user's mask decides who may read it.
@@ -135,3 +135,7 @@ async fn persist(mut file: File, temporary: TempPath, path: &Path) -> io::Result
     temporary.persist(path)?;
     Ok(())
 }
+
+/// Characters, of up to 4 bytes, of a file's name that its temporary name begins with. File systems take
+/// names of 255 bytes.
+const NAME_PART: usize = 60;

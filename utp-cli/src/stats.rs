@@ -2,6 +2,7 @@
 //!
 //! Times end in their unit. A field that does not apply to a subcommand is left out.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,11 +21,12 @@ pub(crate) struct Report {
     command: &'static str,
     ok: bool,
     error: Option<String>,
-    /// From the connection being established to the last byte acknowledged, or delivered.
+    /// From the connection being established to the last byte acknowledged, or stored. For a proxy, from
+    /// its start to its end.
     seconds: f64,
-    /// Payload bytes that the peer acknowledged.
+    /// Payload bytes that the peer acknowledged. For a proxy, those from clients to the target.
     bytes_sent: u64,
-    /// Payload bytes that were received.
+    /// Payload bytes that were received. For a proxy, those from the target to clients.
     bytes_received: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     local: Option<SocketAddr>,
@@ -213,7 +215,7 @@ impl From<&SocketStats> for Socket {
     }
 }
 
-/// Where the report goes.
+/// Where the report is to go.
 #[derive(Debug, Clone)]
 pub(crate) enum StatsOut {
     Stderr,
@@ -230,8 +232,30 @@ impl FromStr for StatsOut {
 
 impl StatsOut {
     /// # Errors
+    /// The file cannot be created.
+    pub(crate) fn open(&self) -> anyhow::Result<StatsWriter> {
+        match self {
+            Self::Stderr => Ok(StatsWriter::Stderr),
+            Self::File(path) => {
+                let name = path.display().to_string();
+                let file = File::create(path).with_context(|| format!("cannot write {name}"))?;
+                Ok(StatsWriter::File { file, name })
+            }
+        }
+    }
+}
+
+/// Where the report goes.
+#[derive(Debug)]
+pub(crate) enum StatsWriter {
+    Stderr,
+    File { file: File, name: String },
+}
+
+impl StatsWriter {
+    /// # Errors
     /// The file cannot be written.
-    pub(crate) fn write(&self, report: &Report) -> anyhow::Result<()> {
+    pub(crate) fn write(&mut self, report: &Report) -> anyhow::Result<()> {
         let mut json = serde_json::to_vec(report).context("cannot write statistics")?;
         json.push(b'\n');
         match self {
@@ -240,8 +264,8 @@ impl StatsOut {
                 let _ = io::stderr().lock().write_all(&json);
                 Ok(())
             }
-            Self::File(path) => {
-                std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
+            Self::File { file, name } => {
+                file.write_all(&json).with_context(|| format!("cannot write {name}"))
             }
         }
     }
