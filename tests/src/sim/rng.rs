@@ -38,7 +38,7 @@ impl Random {
     /// Uniform in the range.
     pub fn range(&mut self, range: RangeInclusive<u64>) -> u64 {
         let (low, high) = range.into_inner();
-        low + (u128::from(self.bits()) * (u128::from(high - low) + 1) >> 64) as u64
+        low + ((u128::from(self.bits()) * (u128::from(high - low) + 1)) >> 64) as u64
     }
 
     /// Uniform in logarithm: as often between 1 and 10 as between 10 and 100.

@@ -590,9 +590,7 @@ impl World {
                 }
             }
             self.buf = buf;
-            if transmit.is_none() {
-                return None;
-            }
+            let _ = transmit?;
         }
     }
 
