@@ -4,5 +4,6 @@
 
 pub mod bench;
 pub mod conformance;
+pub mod core_bench;
 pub mod interop;
 pub mod sim;
