@@ -6,6 +6,8 @@
 //! - [`hub`]: sockets and streams for such a runtime, complete: its adapter wraps [`SocketHandle`] and
 //!   [`StreamHandle`] into types of its own with the traits that its users expect.
 //!
+//! - [`text`]: the encodings of Node.js.
+//!
 //! Applications use an adapter (`utp-tokio` and its siblings), not this crate.
 #![forbid(unsafe_code)]
 
@@ -16,6 +18,7 @@ pub mod hub;
 pub mod runtime;
 pub mod socket;
 pub mod stats;
+pub mod text;
 pub mod udp;
 
 pub use config::SocketConfig;
