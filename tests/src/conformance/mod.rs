@@ -135,6 +135,7 @@ macro_rules! for_each_case {
             ending::a_dropped_stream_delivers_what_was_written
             ending::streams_outlive_their_sockets
             ending::nobody_accepts
+            ending::accepted_after_the_peer_had_finished
             ending::close_waits_for_the_streams
             ending::idle_wait
             ending::last_counters

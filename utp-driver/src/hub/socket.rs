@@ -188,8 +188,10 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
     fn take_incoming(&self, state: &mut State) -> Option<io::Result<StreamHandle<S>>> {
         while let Some(handle) = state.endpoint.accept() {
             let Some(connection) = state.endpoint.connection(handle) else { continue };
-            let peer = connection.remote_addr();
+            let (peer, finished) = (connection.remote_addr(), connection.is_peer_finished());
             let key = state.ports.insert(handle);
+            // That event came, if it did, when nobody had the connection yet.
+            state.ports.get_mut(key).peer_finished = finished;
             return Some(Ok(StreamHandle::new(Arc::clone(&self.hub), key, peer)));
         }
         if let Err(error) = state.check_driver() {
