@@ -43,5 +43,10 @@ pub use listener::{Incoming, UtpListener};
 pub use socket::UtpSocket;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use stream::UtpStream;
+pub use utp_driver::events::{Data, StreamEvent};
+pub use utp_driver::text;
 pub use utp_driver::{BufferSizes, Ending, SocketConfig, SocketStats};
 pub use utp_proto::{CloseReason, Config, ConnectionStats};
+
+/// What happens to a [`UtpSocket`], in the terms of Node.js. See [`UtpSocket::next_event`].
+pub type SocketEvent = utp_driver::events::SocketEvent<UtpStream>;

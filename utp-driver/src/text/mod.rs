@@ -5,15 +5,17 @@
 //! character sets: bytes stand for text. `base64` and `hex` are the reverse: text stands for bytes, so
 //! that decoding cannot fail, but encoding can.
 //!
-//! | | decoding (bytes to text) | encoding (text to bytes) |
+//! | | decoding | encoding |
 //! |---|---|---|
-//! | [`Utf8`](Encoding::Utf8) | invalid sequences become U+FFFD, as many as the WHATWG decoder makes | all of Unicode |
-//! | [`Utf16Le`](Encoding::Utf16Le) | unpaired surrogates and a last odd byte become U+FFFD | all of Unicode |
-//! | [`Latin1`](Encoding::Latin1) | ISO 8859-1 proper, not windows-1252: byte = code point | up to U+00FF |
-//! | [`Ascii`](Encoding::Ascii) | bytes from 0x80 become U+FFFD each | up to U+007F |
-//! | [`Base64`](Encoding::Base64) | standard alphabet, padded at the very end | either alphabet, padding and white space as you like |
-//! | [`Hex`](Encoding::Hex) | lower case | either case, an even number of digits |
+//! | [`Utf8`](Encoding::Utf8) | as the WHATWG decoder does | all of Unicode |
+//! | [`Utf16Le`](Encoding::Utf16Le) | as the WHATWG decoder does | all of Unicode |
+//! | [`Latin1`](Encoding::Latin1) | byte = code point: ISO 8859-1, not windows-1252 | up to U+00FF |
+//! | [`Ascii`](Encoding::Ascii) | each byte from 0x80 becomes U+FFFD | up to U+007F |
+//! | [`Base64`](Encoding::Base64) | padded at the very end | either alphabet, no padding needed, spaces ignored |
+//! | [`Hex`](Encoding::Hex) | lower case | either case, whole bytes |
 //!
+//! Invalid input, a character that the stream's end cuts off among it, becomes U+FFFD, as many of them as
+//! the [Encoding Standard](https://encoding.spec.whatwg.org) says.
 //! A byte order mark is text like any other: nothing that arrived is left out.
 //!
 //! Where Node.js loses data without a word, this module does not: its `ascii` decoder clears the highest
