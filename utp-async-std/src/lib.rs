@@ -9,7 +9,8 @@
 //!
 //! Streams cost no task, thread, timer or channel: a socket has one task for all of them. That task
 //! runs on async-std's executor, which starts by itself; the futures of this crate can be awaited on
-//! any executor: smol's, or `futures::executor`'s (`examples/smol.rs`).
+//! any executor: smol's, or `futures::executor`'s (`examples/smol.rs`). async-std itself is no longer
+//! developed; new programs had better be written for smol.
 //!
 //! ```
 //! # async_std::task::block_on(async {
