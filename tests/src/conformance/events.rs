@@ -127,6 +127,14 @@ pub async fn a_conversation_in_order<S: Adapter, C: Adapter>() {
     expect_socket_close::<S>(&server).await;
 }
 
+/// `connect` does not wait for anything that the peer has to say.
+pub async fn connect_comes_by_itself<S: Adapter, C: Adapter>() {
+    let (server, client) = (bind::<S>().await, bind::<C>().await);
+    let stream = C::start_connect(&client, S::local_addr(&server)).expect("an address");
+    expect_connect::<C>(&stream).await;
+    assert!(give_up_after(1, C::stream_event(&stream)).await.is_none(), "nobody has said anything");
+}
+
 /// No `connect` then.
 pub async fn a_refused_connect_is_an_error_and_a_close<S: Adapter, C: Adapter>() {
     let server = bind_with::<S>(config(|config| {
@@ -212,13 +220,17 @@ pub async fn closing_keeps_what_exists<S: Adapter, C: Adapter>() {
     C::finish(&mut writer).await.expect("finish");
     assert_eq!(expect_data::<S>(&accepted, 10).await, b"still here");
     expect_end::<S>(&accepted).await;
-    let closed = join(expect_socket_close::<S>(&server), S::close(&server));
-    let (((), closed), ()) = join(closed, async {
+    // A task that waits for nothing else.
+    let waiting = S::spawn({
+        let server = server.clone();
+        async move { expect_socket_close::<S>(&server).await }
+    });
+    join(waiting, async {
         S::pause().await;
         drop(accepted);
     })
     .await;
-    closed.expect("close");
+    S::close(&server).await.expect("close");
 }
 
 /// Where the seed throws data away, the peer waits: bounded memory, and everything comes later.

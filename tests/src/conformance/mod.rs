@@ -191,6 +191,7 @@ macro_rules! for_each_case {
             addresses::a_taken_port_is_an_error_and_no_socket
             addresses::over_an_existing_descriptor
             events::a_conversation_in_order
+            events::connect_comes_by_itself
             events::a_refused_connect_is_an_error_and_a_close
             events::a_timed_out_connect_is_an_error_and_a_close
             events::a_reset_is_an_error_and_a_close
