@@ -3,6 +3,8 @@
 //! A dual-stack socket speaks of IPv4 peers as `::ffff:a.b.c.d`. Nobody above the driver shall meet
 //! that form: one peer has one address, or one connection would look like two.
 
+use std::future::Future;
+use std::io;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 /// Which peers a socket reaches.
@@ -45,8 +47,36 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
+/// Makes an attempt with one address after another, until one succeeds.
+///
+/// # Errors
+/// That of the last attempt. An address that cannot be tried at all from the socket at hand
+/// (`InvalidInput`) is not worth hiding a better reason. `InvalidInput` if there is no address.
+pub async fn try_each<T, F>(
+    addrs: impl IntoIterator<Item = SocketAddr>,
+    mut attempt: impl FnMut(SocketAddr) -> F,
+) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
+    let mut last: Option<io::Error> = None;
+    for addr in addrs {
+        match attempt(addr).await {
+            Ok(success) => return Ok(success),
+            Err(error) if last.is_some() && error.kind() == io::ErrorKind::InvalidInput => {}
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last
+        .unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the name resolves to no address")))
+}
+
 #[cfg(test)]
 mod tests {
+    use std::future::ready;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
 
     fn addr(text: &str) -> SocketAddr {
@@ -74,5 +104,29 @@ mod tests {
         assert_eq!(Family::V4.to_wire(addr("[::1]:1")), None);
         assert_eq!(Family::V6.to_wire(addr("127.0.0.1:1")), None);
         assert_eq!(Family::V6.to_wire(addr("[::1]:1")), Some(addr("[::1]:1")));
+    }
+
+    /// Tries ports 0, 1, ... with these outcomes.
+    fn tried(outcomes: &[Result<(), io::ErrorKind>]) -> Result<u16, io::ErrorKind> {
+        let addrs = (0..outcomes.len() as u16).map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let attempt = |addr: SocketAddr| {
+            ready(outcomes[usize::from(addr.port())].map(|()| addr.port()).map_err(io::Error::from))
+        };
+        match pin!(try_each(addrs, attempt)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result.map_err(|error| error.kind()),
+            Poll::Pending => panic!("nothing to wait for"),
+        }
+    }
+
+    #[test]
+    fn addresses_are_tried_in_turn_and_the_best_reason_is_given() {
+        use io::ErrorKind::{ConnectionRefused, InvalidInput, TimedOut};
+
+        assert_eq!(tried(&[Err(TimedOut), Ok(()), Ok(())]), Ok(1));
+        assert_eq!(tried(&[Err(TimedOut), Err(ConnectionRefused)]), Err(ConnectionRefused));
+        assert_eq!(tried(&[Err(InvalidInput), Err(TimedOut)]), Err(TimedOut));
+        assert_eq!(tried(&[Err(TimedOut), Err(InvalidInput)]), Err(TimedOut));
+        assert_eq!(tried(&[Err(InvalidInput)]), Err(InvalidInput));
+        assert_eq!(tried(&[]), Err(InvalidInput));
     }
 }

@@ -4,21 +4,29 @@
 //! - [`udp`]: batched UDP I/O between an endpoint and a socket. All that an adapter without tasks needs.
 //! - [`runtime`]: the traits that an asynchronous runtime implements, about forty lines.
 //! - [`hub`]: sockets and streams for such a runtime, complete: its adapter wraps [`SocketHandle`] and
-//!   [`StreamHandle`] into types of its own with the traits that its users expect.
+//!   [`StreamHandle`] into types of its own with the traits that its users expect; the macros spare it the
+//!   methods that only forward.
+//! - [`events`], [`references`], [`text`]: what programs for Node.js are used to, for all adapters.
 //!
 //! Applications use an adapter (`utp-tokio` and its siblings), not this crate.
 #![forbid(unsafe_code)]
 
+mod adapter;
 pub mod addr;
 mod config;
 mod driver;
+pub mod events;
 pub mod hub;
+pub mod references;
 pub mod runtime;
 pub mod socket;
 pub mod stats;
+pub mod text;
 pub mod udp;
 
+pub use bytes::Bytes;
 pub use config::SocketConfig;
-pub use hub::{Ending, Incoming, SocketHandle, StreamHandle, open};
+pub use hub::{Ending, Incoming, SocketHandle, StreamHandle, bind, connect, open};
 pub use socket::BufferSizes;
 pub use stats::SocketStats;
+pub use utp_proto::ConnectionStats;

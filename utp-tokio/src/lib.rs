@@ -31,6 +31,47 @@
 //! assert_eq!(greeting, "welcome");
 //! # Ok(()) }
 //! ```
+//!
+//! # Events
+//!
+//! Programs that were written for Node.js find its events in [`UtpSocket::next_event`] and
+//! [`UtpStream::next_event`]:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+//! use utp_tokio::text::Encoding;
+//! use utp_tokio::{Data, SocketEvent, StreamEvent, UtpListener, UtpSocket};
+//!
+//! let server = UtpListener::bind_port(0).await?; // any IPv4 address; the system chooses the port
+//! let socket = UtpSocket::bind_port(0).await?;
+//! let mut client = socket.connect_port(server.local_addr().port()).await?; // on localhost
+//! client.write_text("smørrebrød", Encoding::Utf8).await?;
+//! client.finish()?;
+//!
+//! let mut heard = String::new();
+//! while let Some(event) = server.next_event().await {
+//!     match event {
+//!         SocketEvent::Listening => {}
+//!         SocketEvent::Connection(stream) => {
+//!             stream.set_encoding(Encoding::Utf8);
+//!             while let Some(event) = stream.next_event().await {
+//!                 match event {
+//!                     StreamEvent::Data(Data::Text(text)) => heard += &text,
+//!                     StreamEvent::End => stream.finish()?,
+//!                     StreamEvent::Error(error) => return Err(error),
+//!                     StreamEvent::Close(ending) => assert!(ending.is_delivered()),
+//!                     _ => {}
+//!                 }
+//!             }
+//!             server.close().await?;
+//!         }
+//!         SocketEvent::Error(error) => return Err(error),
+//!         SocketEvent::Close => println!("closed"),
+//!     }
+//! }
+//! assert_eq!(heard, "smørrebrød");
+//! # Ok(()) }
+//! ```
 #![forbid(unsafe_code)]
 
 mod listener;
@@ -43,5 +84,10 @@ pub use listener::{Incoming, UtpListener};
 pub use socket::UtpSocket;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use stream::UtpStream;
+pub use utp_driver::events::{Data, StreamEvent};
+pub use utp_driver::text;
 pub use utp_driver::{BufferSizes, Ending, SocketConfig, SocketStats};
 pub use utp_proto::{CloseReason, Config, ConnectionStats};
+
+/// What happens to a [`UtpSocket`], in the terms of Node.js. See [`UtpSocket::next_event`].
+pub type SocketEvent = utp_driver::events::SocketEvent<UtpStream>;

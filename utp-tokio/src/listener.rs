@@ -1,7 +1,6 @@
 //! [`UtpListener`]: accepting streams.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -66,47 +65,18 @@ impl UtpListener {
         UtpSocket::bind_with(addr, config).await.map(Self::new)
     }
 
-    /// The next incoming stream and its peer. Several tasks may wait.
-    ///
-    /// Cancel-safe: no stream is lost.
+    /// A listener on `port` of every IPv4 address of this machine. See [`UtpSocket::bind_port`].
     ///
     /// # Errors
-    /// `NotConnected` once the socket was [closed](Self::close).
-    pub async fn accept(&self) -> io::Result<(UtpStream, SocketAddr)> {
-        self.socket.accept().await
-    }
-
-    /// [`accept`](Self::accept) as a stream of streams, which ends when the socket is closed.
-    pub fn incoming(&self) -> Incoming {
-        Incoming { inner: self.socket.handle().incoming() }
-    }
-
-    /// The address that the socket is bound to.
-    #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.socket.local_addr()
-    }
-
-    /// The socket listened on.
-    #[must_use]
-    pub fn socket(&self) -> &UtpSocket {
-        &self.socket
-    }
-
-    /// Accepts no more connections, and resolves when those that were accepted have ended. See
-    /// [`UtpSocket::close`].
+    /// As [`UtpSocket::bind`].
     ///
-    /// Cancel-safe: the socket accepts no more, whether the future is polled again or not.
-    ///
-    /// # Errors
-    /// `NotConnected` if the runtime of the socket is gone.
-    pub async fn close(&self) -> io::Result<()> {
-        self.socket.close().await
+    /// # Panics
+    /// As [`UtpSocket::bind`].
+    pub async fn bind_port(port: u16) -> io::Result<Self> {
+        UtpSocket::bind_port(port).await.map(Self::new)
     }
 
-    pub(crate) fn new(socket: UtpSocket) -> Self {
-        Self { socket }
-    }
+    utp_driver::listener_methods!(UtpStream, UtpSocket, Incoming);
 }
 
 /// Incoming streams, one after another, until the socket is closed. Made by [`UtpListener::incoming`].

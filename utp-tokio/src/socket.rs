@@ -1,10 +1,12 @@
 //! [`UtpSocket`]: one UDP port, any number of connections.
 
+use std::future::ready;
 use std::io;
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 
 use tokio::net::{ToSocketAddrs, lookup_host};
-use utp_driver::{BufferSizes, SocketConfig, SocketHandle, SocketStats};
+use utp_driver::addr::try_each;
+use utp_driver::{SocketConfig, SocketHandle};
 
 use crate::runtime::{Socket, Tokio};
 use crate::{UtpListener, UtpStream};
@@ -28,7 +30,7 @@ use crate::{UtpListener, UtpStream};
 /// ```
 #[derive(Debug, Clone)]
 pub struct UtpSocket {
-    handle: SocketHandle<Socket>,
+    pub(crate) handle: SocketHandle<Socket>,
 }
 
 impl UtpSocket {
@@ -55,17 +57,38 @@ impl UtpSocket {
     /// As [`bind`](Self::bind).
     pub async fn bind_with(addr: impl ToSocketAddrs, config: impl Into<SocketConfig>) -> io::Result<Self> {
         let config = config.into();
-        let mut last = None;
-        for addr in lookup_host(addr).await? {
-            match Self::bind_one(addr, &config) {
-                Ok(socket) => return Ok(socket),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(no_address))
+        let bind = |addr| ready(utp_driver::bind::<Tokio>(addr, &config));
+        try_each(lookup_host(addr).await?, bind).await.map(|handle| Self { handle })
     }
 
-    /// Takes over a bound UDP socket; also one that came as a descriptor (`UdpSocket::from(OwnedFd)`).
+    /// Binds `port` of every IPv4 address of this machine: [`bind`](Self::bind) to `0.0.0.0`, what a
+    /// server for Node.js does if no host is given.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    ///
+    /// # Panics
+    /// As [`bind`](Self::bind).
+    pub async fn bind_port(port: u16) -> io::Result<Self> {
+        Self::bind((Ipv4Addr::UNSPECIFIED, port)).await
+    }
+
+    /// Takes over a bound UDP socket; also one that came as a descriptor:
+    ///
+    /// ```
+    /// # #[cfg(unix)] #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+    /// use std::net::UdpSocket;
+    /// use std::os::fd::OwnedFd;
+    /// use utp_tokio::{Config, UtpSocket};
+    ///
+    /// let inherited: OwnedFd = UdpSocket::bind("127.0.0.1:0")?.into();
+    /// let socket = UtpSocket::from_std(inherited.into(), Config::default())?;
+    /// # drop(socket);
+    /// # Ok(()) }
+    /// # #[cfg(not(unix))] fn main() {}
+    /// ```
     ///
     /// # Errors
     /// `InvalidInput` if it is not a UDP socket.
@@ -81,110 +104,13 @@ impl UtpSocket {
     /// Cancel-safe: dropping the future aborts the attempt.
     ///
     /// # Errors
-    /// That of the last attempt: `TimedOut` if nobody answered within
+    /// That of the last attempt that could be made: `TimedOut` if nobody answered within
     /// [`connect_timeout`](crate::Config::connect_timeout), `ConnectionRefused` if the peer does not
     /// accept, `InvalidInput` for an address that this socket cannot reach.
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<UtpStream> {
-        let mut last = None;
-        for addr in lookup_host(addr).await? {
-            match self.handle.connect(addr).await {
-                Ok(handle) => return Ok(UtpStream::new(handle)),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(no_address))
+        let connect = |addr| self.handle.connect(addr);
+        try_each(lookup_host(addr).await?, connect).await.map(UtpStream::new)
     }
 
-    /// The next incoming stream and its peer. Several tasks may wait.
-    ///
-    /// Cancel-safe: no stream is lost.
-    ///
-    /// # Errors
-    /// `NotConnected` once the socket was [closed](Self::close).
-    pub async fn accept(&self) -> io::Result<(UtpStream, SocketAddr)> {
-        let handle = self.handle.accept().await?;
-        let peer = handle.peer_addr();
-        Ok((UtpStream::new(handle), peer))
-    }
-
-    /// A listener on this socket, which stays usable.
-    #[must_use]
-    pub fn listener(&self) -> UtpListener {
-        UtpListener::new(self.clone())
-    }
-
-    /// The address that the socket is bound to.
-    #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        self.handle.local_addr()
-    }
-
-    /// The kernel buffers that the system granted, often less than was asked for.
-    #[must_use]
-    pub fn buffer_sizes(&self) -> BufferSizes {
-        self.handle.buffer_sizes()
-    }
-
-    /// Counters.
-    #[must_use]
-    pub fn stats(&self) -> SocketStats {
-        self.handle.stats()
-    }
-
-    /// The next datagram that is not uTP: its length, cut to that of `buf`, and its sender.
-    ///
-    /// Cancel-safe: no datagram is lost.
-    ///
-    /// # Errors
-    /// `NotConnected` if the runtime of the socket is gone.
-    pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        self.handle.recv_from(buf).await
-    }
-
-    /// Sends a datagram that is not uTP.
-    ///
-    /// Cancel-safe: it is sent whole or not at all.
-    ///
-    /// # Errors
-    /// What the system says to this datagram.
-    pub async fn send_to(&self, data: &[u8], to: SocketAddr) -> io::Result<()> {
-        self.handle.send_to(data, to).await
-    }
-
-    /// Accepts no more connections, refuses those that nobody has accepted, and resolves when all
-    /// others have ended.
-    ///
-    /// Cancel-safe: the socket accepts no more, whether the future is polled again or not.
-    ///
-    /// # Errors
-    /// `NotConnected` if the runtime of the socket is gone.
-    pub async fn close(&self) -> io::Result<()> {
-        self.handle.stop_listening();
-        self.handle.unused().await
-    }
-
-    /// Resolves when no connection is open and no peer can be left that still waits for a last
-    /// acknowledgement, which takes [`linger`](crate::Config::linger) after the last connection's end.
-    /// A program that waits for this before it ends leaves no peer guessing.
-    ///
-    /// Cancel-safe.
-    ///
-    /// # Errors
-    /// `NotConnected` if the runtime of the socket is gone.
-    pub async fn idle(&self) -> io::Result<()> {
-        self.handle.idle().await
-    }
-
-    pub(crate) fn handle(&self) -> &SocketHandle<Socket> {
-        &self.handle
-    }
-
-    pub(crate) fn bind_one(addr: SocketAddr, config: &SocketConfig) -> io::Result<Self> {
-        let socket = utp_driver::socket::bind(addr, config)?;
-        utp_driver::open::<Tokio>(socket, config).map(|handle| Self { handle })
-    }
-}
-
-pub(crate) fn no_address() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "the name resolves to no address")
+    utp_driver::socket_methods!(UtpStream, UtpListener);
 }

@@ -4,7 +4,8 @@ use std::net::UdpSocket;
 use std::time::Duration;
 
 use futures_util::future::join;
-use utp_tokio::CloseReason;
+use utp_driver::events::{SocketEvent, StreamEvent};
+use utp_proto::CloseReason;
 
 use super::Adapter;
 use super::tools::{
@@ -156,6 +157,104 @@ pub async fn waits_dropped_at_every_await<S: Adapter, C: Adapter>() {
     assert_eq!((ending.reason, reason), (CloseReason::Finished, CloseReason::Finished));
     drop((reader, writer));
     C::close(&client).await.expect("close");
+}
+
+/// No event is lost, doubled or out of order if each is given up as soon as it has to be waited for.
+pub async fn events_dropped_at_every_await<S: Adapter, C: Adapter>() {
+    const CONNECTIONS: u64 = 20;
+    const LENGTH: u64 = 50_000;
+
+    async fn next<A: Adapter>(stream: &A::Stream) -> Option<StreamEvent> {
+        loop {
+            match give_up_after(1, A::stream_event(stream)).await {
+                Some(event) => return event,
+                None => A::pause().await,
+            }
+        }
+    }
+
+    /// Sends stream `out`, finishes, and expects stream `back` and the end of it all.
+    async fn converse<A: Adapter>(stream: A::Stream, out: u64, back: u64) {
+        let (_reader, mut writer) = A::split(stream);
+        send::<A>(&mut writer, out, LENGTH as usize).await;
+        A::finish(&mut writer).await.expect("finish");
+        let stream = A::stream(&writer);
+        let mut checker = Checker::new(back, LENGTH);
+        loop {
+            match next::<A>(stream).await {
+                Some(StreamEvent::Connect) => assert_eq!(checker.checked(), 0),
+                Some(StreamEvent::Data(data)) => checker.feed(data.as_ref()).expect("what was sent"),
+                Some(StreamEvent::End) => break,
+                event => panic!("{event:?} after {} bytes", checker.checked()),
+            }
+        }
+        assert!(checker.complete(), "{} bytes are missing", checker.left());
+        assert!(matches!(next::<A>(stream).await, Some(StreamEvent::Close(_))));
+        assert!(next::<A>(stream).await.is_none());
+    }
+
+    async fn next_of_socket<A: Adapter>(socket: &A::Socket) -> Option<SocketEvent<A::Stream>> {
+        loop {
+            match give_up_after(1, A::socket_event(socket)).await {
+                Some(event) => return event,
+                None => A::pause().await,
+            }
+        }
+    }
+
+    let (server, client) = (bind::<S>().await, bind::<C>().await);
+    let to = S::local_addr(&server);
+    let connecting = C::spawn(async move {
+        for number in 0..CONNECTIONS {
+            let stream = C::start_connect(&client, to).expect("an address");
+            converse::<C>(stream, 2 * number, 2 * number + 1).await;
+        }
+    });
+    let accepting = async {
+        assert!(matches!(next_of_socket::<S>(&server).await, Some(SocketEvent::Listening)));
+        for number in 0..CONNECTIONS {
+            match next_of_socket::<S>(&server).await {
+                Some(SocketEvent::Connection(stream)) => {
+                    converse::<S>(stream, 2 * number + 1, 2 * number).await;
+                }
+                _ => panic!("no connection"),
+            }
+        }
+        let (closed, event) = join(S::close(&server), next_of_socket::<S>(&server)).await;
+        closed.expect("close");
+        assert!(matches!(event, Some(SocketEvent::Close)));
+        assert!(next_of_socket::<S>(&server).await.is_none());
+    };
+    join(connecting, accepting).await;
+}
+
+/// The wait until nothing referenced is left can be taken up again.
+pub async fn reference_waits_dropped_at_every_await<S: Adapter, C: Adapter>() {
+    let brief = || {
+        config(|config| {
+            config.linger(Duration::from_millis(100)).expect("a valid time");
+        })
+    };
+    let (server, client) = (bind_with::<S>(brief()).await, bind_with::<C>(brief()).await);
+    let (accepted, connected) = connection::<S, C>(&server, &client).await;
+    S::set_referenced(&server, false);
+    for _ in 0..5 {
+        assert!(give_up_after(1, S::unreferenced(&server)).await.is_none());
+        S::pause().await;
+    }
+    drop(connected);
+    let (mut reader, writer) = S::split(accepted);
+    expect_end::<S>(&mut reader).await;
+    drop((reader, writer));
+    loop {
+        match give_up_after(1, S::unreferenced(&server)).await {
+            Some(waited) => break waited.expect("a driver"),
+            None => S::pause().await,
+        }
+    }
+    // Any number may wait.
+    let (one, other) = join(S::unreferenced(&server), S::unreferenced(&server)).await;
+    assert!(one.is_ok() && other.is_ok());
 }
 
 /// No datagram is lost to a `recv_from` that nobody waits for any more.

@@ -158,6 +158,23 @@ pub async fn nobody_accepts<S: Adapter, C: Adapter>() {
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
 }
 
+/// A connection that was over and done with for its peer before anybody accepted it ends well.
+pub async fn accepted_after_the_peer_had_finished<S: Adapter, C: Adapter>() {
+    let (server, client) = (bind::<S>().await, bind::<C>().await);
+    let stream = C::connect(&client, S::local_addr(&server)).await.expect("connect");
+    let (mut own_reader, mut own_writer) = C::split(stream);
+    send::<C>(&mut own_writer, 1, 5_000).await;
+    C::finish(&mut own_writer).await.expect("finish");
+    C::acked(C::stream(&own_writer)).await.expect("delivery");
+    let (accepted, _) = S::accept(&server).await.expect("accept");
+    let (mut reader, mut writer) = S::split(accepted);
+    receive::<S>(&mut reader, 1, 5_000).await;
+    S::finish(&mut writer).await.expect("finish");
+    expect_end::<C>(&mut own_reader).await;
+    assert_eq!(S::closed(S::stream(&writer)).await.reason, CloseReason::Finished);
+    expect_end::<S>(&mut reader).await;
+}
+
 /// `close` refuses new connections at once and resolves when the last one has ended.
 pub async fn close_waits_for_the_streams<S: Adapter, C: Adapter>() {
     let (server, client) = (bind::<S>().await, bind::<C>().await);

@@ -11,12 +11,12 @@ use super::tools::{bind_with, config, connection, expect_end, receive, send, unt
 use crate::interop::pattern::{Checker, Pattern};
 
 /// Send buffer and receive buffer of the cases.
-const BUFFER: u64 = 64 << 10;
+pub(super) const BUFFER: u64 = 64 << 10;
 
 /// What may be under way besides the two buffers: a packet.
-const SLACK: u64 = 1500;
+pub(super) const SLACK: u64 = 1500;
 
-fn small_buffers() -> SocketConfig {
+pub(super) fn small_buffers() -> SocketConfig {
     config(|config| {
         let bytes = BUFFER as usize;
         config.send_buffer(bytes).expect("a size").receive_buffer(bytes).expect("a size");
@@ -24,7 +24,12 @@ fn small_buffers() -> SocketConfig {
 }
 
 /// Writes `length` bytes of stream `seed` and finishes; `written` tells how far it is.
-async fn write_counted<A: Adapter>(stream: A::Stream, seed: u64, length: u64, written: Arc<AtomicU64>) {
+pub(super) async fn write_counted<A: Adapter>(
+    stream: A::Stream,
+    seed: u64,
+    length: u64,
+    written: Arc<AtomicU64>,
+) {
     let (_reader, mut writer) = A::split(stream);
     let mut data = vec![0; length as usize];
     Pattern::new(seed).fill(&mut data);

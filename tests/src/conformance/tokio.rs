@@ -7,9 +7,10 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use utp_driver::text::Encoding;
 use utp_tokio::{
-    BufferSizes, ConnectionStats, Ending, OwnedReadHalf, OwnedWriteHalf, SocketConfig, SocketStats,
-    UtpSocket, UtpStream,
+    BufferSizes, ConnectionStats, Ending, OwnedReadHalf, OwnedWriteHalf, SocketConfig, SocketEvent,
+    SocketStats, StreamEvent, UtpSocket, UtpStream,
 };
 
 use super::Adapter;
@@ -28,6 +29,14 @@ impl Adapter for Tokio {
         UtpSocket::bind_with(addr, config).await
     }
 
+    async fn bind_port(port: u16) -> io::Result<UtpSocket> {
+        UtpSocket::bind_port(port).await
+    }
+
+    async fn from_std(socket: std::net::UdpSocket, config: SocketConfig) -> io::Result<UtpSocket> {
+        UtpSocket::from_std(socket, config)
+    }
+
     fn local_addr(socket: &UtpSocket) -> SocketAddr {
         socket.local_addr()
     }
@@ -44,6 +53,14 @@ impl Adapter for Tokio {
         socket.connect(to).await
     }
 
+    async fn connect_port(socket: &UtpSocket, port: u16) -> io::Result<UtpStream> {
+        socket.connect_port(port).await
+    }
+
+    fn start_connect(socket: &UtpSocket, to: SocketAddr) -> io::Result<UtpStream> {
+        socket.start_connect(to)
+    }
+
     async fn accept(socket: &UtpSocket) -> io::Result<(UtpStream, SocketAddr)> {
         socket.accept().await
     }
@@ -56,6 +73,18 @@ impl Adapter for Tokio {
         socket.idle().await
     }
 
+    fn set_referenced(socket: &UtpSocket, referenced: bool) {
+        if referenced { socket.reference() } else { socket.unreference() }
+    }
+
+    async fn unreferenced(socket: &UtpSocket) -> io::Result<()> {
+        socket.unreferenced().await
+    }
+
+    async fn socket_event(socket: &UtpSocket) -> Option<SocketEvent> {
+        socket.next_event().await
+    }
+
     async fn recv_from(socket: &UtpSocket, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         socket.recv_from(buf).await
     }
@@ -66,6 +95,10 @@ impl Adapter for Tokio {
 
     fn peer_addr(stream: &UtpStream) -> SocketAddr {
         stream.peer_addr()
+    }
+
+    fn stream_local_addr(stream: &UtpStream) -> SocketAddr {
+        stream.local_addr()
     }
 
     fn bytes_read(stream: &UtpStream) -> u64 {
@@ -96,6 +129,18 @@ impl Adapter for Tokio {
         stream.abort();
     }
 
+    fn set_stream_referenced(stream: &UtpStream, referenced: bool) {
+        if referenced { stream.reference() } else { stream.unreference() }
+    }
+
+    fn set_encoding(stream: &UtpStream, encoding: Option<Encoding>) {
+        stream.set_encoding(encoding);
+    }
+
+    async fn stream_event(stream: &UtpStream) -> Option<StreamEvent> {
+        stream.next_event().await
+    }
+
     fn split(stream: UtpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
         stream.into_split()
     }
@@ -117,6 +162,10 @@ impl Adapter for Tokio {
         data: &[io::IoSlice<'_>],
     ) -> impl Future<Output = io::Result<usize>> + Send {
         poll_fn(move |cx| Pin::new(&mut *writer).poll_write_vectored(cx, data))
+    }
+
+    async fn write_text(writer: &mut OwnedWriteHalf, text: &str, encoding: Encoding) -> io::Result<()> {
+        writer.write_text(text, encoding).await
     }
 
     async fn flush(writer: &mut OwnedWriteHalf) -> io::Result<()> {

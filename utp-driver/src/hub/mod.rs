@@ -6,13 +6,16 @@
 //! it does its work in turns (`turn.rs`, `driver.rs`).
 
 mod datagrams;
+mod events;
 mod ports;
+mod references;
 mod socket;
 mod stream;
 mod turn;
 
 use std::future::poll_fn;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -24,7 +27,10 @@ pub use socket::{Incoming, SocketHandle};
 pub use stream::StreamHandle;
 pub(crate) use turn::{Next, Turn};
 
+use crate::addr::canonical;
 use crate::driver::Driver;
+use crate::events::SocketEvents;
+use crate::references::References;
 use crate::runtime::{AsyncUdpSocket, Runtime};
 use crate::stats::{ReceiveStats, SendStats};
 use crate::udp::Udp;
@@ -51,6 +57,12 @@ pub(crate) struct State {
     unused: Waiters,
     /// Tasks that wait until nothing at all is left to do.
     idle: Waiters,
+    /// Tasks that wait until nothing that is left is referenced.
+    unreferenced: Waiters,
+    /// Tasks that wait for an event of the socket.
+    eventful: Waiters,
+    events: SocketEvents,
+    references: References,
     /// Tasks that wait for a foreign datagram.
     receiving: Waiters,
     /// Tasks that wait to send a foreign datagram.
@@ -62,6 +74,8 @@ pub(crate) struct State {
     /// Whether an application's task left something for the driver to do that the endpoint does not
     /// know of.
     work: bool,
+    /// When the driver came last.
+    now: Instant,
     /// When the driver will come by itself.
     deadline: Option<Instant>,
     /// The driver's task, while it sleeps and wants to know of `work`.
@@ -79,6 +93,8 @@ enum Queue {
     Accepting,
     Unused,
     Idle,
+    Unreferenced,
+    Eventful,
     Receiving,
     Sending,
     Acked(usize),
@@ -96,18 +112,25 @@ pub fn open<R: Runtime>(
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let udp = Udp::new(socket, config, R::register)?;
+    let now = R::now();
+    let endpoint = Endpoint::new(Arc::clone(&config.protocol), seed, now);
     let state = State {
-        endpoint: Endpoint::new(Arc::clone(&config.protocol), seed, R::now()),
+        events: SocketEvents::new(&endpoint),
+        endpoint,
         ports: Ports::default(),
         datagrams: Datagrams::new(config.datagram_queue),
         accepting: Waiters::default(),
         unused: Waiters::default(),
         idle: Waiters::default(),
+        unreferenced: Waiters::default(),
+        eventful: Waiters::default(),
+        references: References::default(),
         receiving: Waiters::default(),
         sending: Waiters::default(),
         writable: 0,
         owners: 1,
         work: false,
+        now,
         deadline: None,
         driver: None,
         orphaned: false,
@@ -118,6 +141,32 @@ pub fn open<R: Runtime>(
     let hub = Arc::new(Hub { udp, now: R::now, state: Mutex::new(state) });
     R::spawn(Driver::<R>::new(Arc::clone(&hub)));
     Ok(SocketHandle::new(hub))
+}
+
+/// Binds `addr` and starts a driver: [`socket::bind`](crate::socket::bind) and [`open`].
+///
+/// # Errors
+/// Theirs.
+pub fn bind<R: Runtime>(addr: SocketAddr, config: &SocketConfig) -> io::Result<SocketHandle<R::Socket>> {
+    open::<R>(crate::socket::bind(addr, config)?, config)
+}
+
+/// Connects to `peer` from a socket of its own, which nobody can connect to. Cancel-safe: dropping the
+/// future aborts the attempt.
+///
+/// # Errors
+/// As [`bind`] and [`SocketHandle::connect`].
+pub async fn connect<R: Runtime>(
+    peer: SocketAddr,
+    config: &SocketConfig,
+) -> io::Result<StreamHandle<R::Socket>> {
+    let any: SocketAddr = match canonical(peer) {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = bind::<R>(any, config)?;
+    socket.stop_listening();
+    socket.connect(peer).await
 }
 
 impl<S> Hub<S> {
@@ -187,6 +236,8 @@ impl State {
             Queue::Accepting => &mut self.accepting,
             Queue::Unused => &mut self.unused,
             Queue::Idle => &mut self.idle,
+            Queue::Unreferenced => &mut self.unreferenced,
+            Queue::Eventful => &mut self.eventful,
             Queue::Receiving => &mut self.receiving,
             Queue::Sending => &mut self.sending,
             Queue::Acked(key) => &mut self.ports.get_mut(key).acked,
@@ -197,6 +248,7 @@ impl State {
     /// Refuses connections from now on, those that nobody has accepted included.
     fn stop_listening(&mut self) {
         self.endpoint.stop_listening();
+        self.events.close();
         self.refuse_backlog();
         self.work = true;
     }
@@ -216,7 +268,15 @@ impl State {
         for port in self.ports.iter_mut() {
             port.wake_all(wakers);
         }
-        let queues = [Queue::Accepting, Queue::Unused, Queue::Idle, Queue::Receiving, Queue::Sending];
+        let queues = [
+            Queue::Accepting,
+            Queue::Unused,
+            Queue::Idle,
+            Queue::Unreferenced,
+            Queue::Eventful,
+            Queue::Receiving,
+            Queue::Sending,
+        ];
         for queue in queues {
             self.waiters(queue).wake(wakers);
         }

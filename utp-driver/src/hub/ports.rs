@@ -5,6 +5,8 @@ use std::task::{Context, Waker};
 use slab::Slab;
 use utp_proto::{CloseReason, ConnectionHandle, ConnectionStats};
 
+use crate::events::StreamEvents;
+
 /// Tasks that wait for the same thing. Each names itself by a number that it got here, so that it can
 /// be replaced or removed: the list is never longer than the number of waiting tasks.
 #[derive(Debug, Default)]
@@ -66,7 +68,11 @@ impl Ending {
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) handle: ConnectionHandle,
-    /// The task that reads.
+    /// Whether this side opened it.
+    pub(crate) outgoing: bool,
+    /// Whether it is, or was, established.
+    pub(crate) connected: bool,
+    /// The task that reads, or waits for events.
     pub(crate) read: Option<Waker>,
     /// The task that writes, flushes, or waits for the connection to be open.
     pub(crate) write: Option<Waker>,
@@ -88,6 +94,8 @@ pub(crate) struct Port {
     pub(crate) last_stats: Option<Box<ConnectionStats>>,
     /// Set once the handle is stale.
     pub(crate) ending: Option<Ending>,
+    /// For those who ask for events or set an encoding.
+    pub(crate) events: Option<Box<StreamEvents>>,
 }
 
 impl Port {
@@ -107,8 +115,13 @@ impl Port {
         if reason == CloseReason::Finished {
             self.bytes_acked = self.bytes_written;
         }
+        self.ending = Some(self.ending_by(reason));
+    }
+
+    /// What it is to end now.
+    pub(crate) fn ending_by(&self, reason: CloseReason) -> Ending {
         let Self { bytes_read, bytes_written, bytes_acked, .. } = *self;
-        self.ending = Some(Ending { reason, bytes_read, bytes_written, bytes_acked });
+        Ending { reason, bytes_read, bytes_written, bytes_acked }
     }
 }
 
@@ -132,9 +145,11 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
-    pub(crate) fn insert(&mut self, handle: ConnectionHandle) -> usize {
+    pub(crate) fn insert(&mut self, handle: ConnectionHandle, outgoing: bool) -> usize {
         let key = self.slab.insert(Port {
             handle,
+            outgoing,
+            connected: !outgoing,
             read: None,
             write: None,
             acked: Waiters::default(),
@@ -147,6 +162,7 @@ impl Ports {
             bytes_acked: 0,
             last_stats: None,
             ending: None,
+            events: None,
         });
         let index = handle.index();
         if index >= self.by_index.len() {

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+use utp_proto::ConnectionHandle;
 
 use super::{Hub, Place, Queue, State, StreamHandle, orphaned};
 use crate::addr::canonical;
@@ -73,6 +75,17 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
     /// `HostUnreachable` if the network says so; `InvalidInput` for an address that cannot be connected
     /// to from this socket.
     pub async fn connect(&self, peer: SocketAddr) -> io::Result<StreamHandle<S>> {
+        let stream = self.start_connect(peer)?;
+        stream.connected().await?;
+        Ok(stream)
+    }
+
+    /// Begins to open a connection. What is written before it is established waits; how it goes is told
+    /// by the first [event](StreamHandle::poll_event), or by whatever is waited for.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an address that cannot be connected to from this socket.
+    pub fn start_connect(&self, peer: SocketAddr) -> io::Result<StreamHandle<S>> {
         let peer = canonical(peer);
         if self.hub.udp.destination(peer).is_none() {
             return Err(unreachable_family());
@@ -81,11 +94,17 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
         let key = self.hub.with(|state| {
             state.check_driver()?;
             let handle = state.endpoint.connect(now, peer)?;
-            io::Result::Ok(state.ports.insert(handle))
+            io::Result::Ok(state.open_port(handle, true))
         })?;
-        let stream = StreamHandle::new(Arc::clone(&self.hub), key, peer);
-        stream.connected().await?;
-        Ok(stream)
+        Ok(StreamHandle::new(Arc::clone(&self.hub), key, peer))
+    }
+
+    /// `localhost`, as far as this socket can reach it: by IPv4 if it speaks that, as do sockets that
+    /// are bound without naming an address.
+    pub fn localhost(&self, port: u16) -> SocketAddr {
+        let v4 = (Ipv4Addr::LOCALHOST, port).into();
+        let v6 = (Ipv6Addr::LOCALHOST, port).into();
+        if self.hub.udp.destination(v4).is_some() { v4 } else { v6 }
     }
 
     /// The next incoming connection. Cancel-safe: no connection is lost. Several tasks may wait.
@@ -109,6 +128,7 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
             state.stop_listening();
             // Whoever waits in vain learns it.
             state.accepting.wake(&mut wakers);
+            state.eventful.wake(&mut wakers);
         });
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -187,15 +207,28 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
 
     fn take_incoming(&self, state: &mut State) -> Option<io::Result<StreamHandle<S>>> {
         while let Some(handle) = state.endpoint.accept() {
-            let Some(connection) = state.endpoint.connection(handle) else { continue };
-            let peer = connection.remote_addr();
-            let key = state.ports.insert(handle);
-            return Some(Ok(StreamHandle::new(Arc::clone(&self.hub), key, peer)));
+            if let Some(stream) = self.take(state, handle) {
+                return Some(Ok(stream));
+            }
         }
         if let Err(error) = state.check_driver() {
             return Some(Err(error));
         }
         if state.endpoint.is_listening() { None } else { Some(Err(not_listening())) }
+    }
+
+    /// The stream of a connection that came out of the backlog.
+    pub(super) fn take(&self, state: &mut State, handle: ConnectionHandle) -> Option<StreamHandle<S>> {
+        let connection = state.endpoint.connection(handle)?;
+        let (peer, finished) = (connection.remote_addr(), connection.is_peer_finished());
+        let key = state.open_port(handle, false);
+        // That event came, if it did, when nobody had the connection yet.
+        state.ports.get_mut(key).peer_finished = finished;
+        Some(StreamHandle::new(Arc::clone(&self.hub), key, peer))
+    }
+
+    pub(super) fn hub(&self) -> &Hub<S> {
+        &self.hub
     }
 }
 
@@ -226,6 +259,12 @@ impl<S> Drop for Incoming<S> {
 }
 
 impl State {
+    /// A port for a connection that the application gets.
+    fn open_port(&mut self, handle: ConnectionHandle, outgoing: bool) -> usize {
+        self.references.set_connection(handle, true);
+        self.ports.insert(handle, outgoing)
+    }
+
     pub(super) fn check_driver(&self) -> io::Result<()> {
         if self.orphaned { Err(orphaned()) } else { Ok(()) }
     }

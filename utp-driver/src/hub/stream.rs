@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,6 +13,7 @@ use utp_proto::{CloseReason, Connection, ConnectionStats, ReadError, WriteError}
 use super::ports::{Ending, Port, register};
 use super::{Hub, Queue, State, orphaned};
 use crate::runtime::AsyncUdpSocket;
+use crate::text::{Encoding, encode};
 
 /// A connection that the application holds. Dropping it closes it gracefully in the background: what
 /// was written is delivered, what comes is thrown away.
@@ -121,6 +122,32 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
         })
     }
 
+    /// The same into several buffers, one after another.
+    ///
+    /// # Errors
+    /// As [`poll_read`](Self::poll_read).
+    pub fn poll_read_vectored(
+        &self,
+        cx: &Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let mut read = 0;
+        for buf in bufs {
+            match self.poll_read(cx, &mut &mut **buf) {
+                Poll::Ready(Ok(len)) => {
+                    read += len;
+                    if len < buf.len() {
+                        break;
+                    }
+                }
+                // That is for the next time.
+                _ if read > 0 => break,
+                failure => return failure,
+            }
+        }
+        Poll::Ready(Ok(read))
+    }
+
     /// Queues a copy of as much of `data` as fits.
     ///
     /// # Errors
@@ -174,6 +201,25 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
         .await
     }
 
+    /// Queues all of `text` in `encoding`. Not cancel-safe: part of it may have been queued.
+    /// ([`encode`] with [`write_all_bytes`](Self::write_all_bytes) is.)
+    ///
+    /// # Errors
+    /// `InvalidInput`, before anything is queued, if `text` cannot be encoded; otherwise as
+    /// [`poll_write`](Self::poll_write).
+    pub async fn write_text(&self, text: &str, encoding: Encoding) -> io::Result<()> {
+        let bytes = encode(text, encoding)?;
+        let mut rest = &bytes[..];
+        poll_fn(|cx| {
+            while !rest.is_empty() {
+                let written = ready!(self.poll_write(cx, rest))?;
+                rest = &rest[written..];
+            }
+            Poll::Ready(Ok(()))
+        })
+        .await
+    }
+
     /// Ready once everything that was written has been handed to the network, which says nothing of its
     /// arrival.
     ///
@@ -209,8 +255,8 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
         })
     }
 
-    /// Resolves when everything that was written up to now (and the FIN, after [`finish`](Self::finish)) has been
-    /// acknowledged. Cancel-safe.
+    /// Resolves when everything that was written up to now (and the FIN, after
+    /// [`finish`](Self::finish)) has been acknowledged. Cancel-safe.
     ///
     /// # Errors
     /// How the connection ended, if it did before that.
@@ -273,6 +319,14 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
         .await
     }
 
+    pub(super) fn hub(&self) -> &Hub<S> {
+        &self.hub
+    }
+
+    pub(super) fn key(&self) -> usize {
+        self.key
+    }
+
     fn poll_write_with(
         &self,
         cx: &Context<'_>,
@@ -301,7 +355,7 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
 
 impl State {
     /// A port that the application holds, and its connection unless that is over.
-    fn stream(&mut self, key: usize) -> (&mut Port, Option<Connection<'_>>) {
+    pub(super) fn stream(&mut self, key: usize) -> (&mut Port, Option<Connection<'_>>) {
         let port = self.ports.get_mut(key);
         let connection = match port.ending {
             None => self.endpoint.connection(port.handle),
@@ -321,7 +375,7 @@ impl State {
 
 impl Port {
     /// What reading gives once the connection is over.
-    fn read_after_end(&self) -> io::Result<usize> {
+    pub(super) fn read_after_end(&self) -> io::Result<usize> {
         match self.reason() {
             Some(CloseReason::Finished) if self.peer_finished => Ok(0),
             // We delivered everything, but the peer never said that its own was complete.

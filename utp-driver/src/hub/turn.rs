@@ -45,6 +45,7 @@ impl State {
     pub(crate) fn turn(&mut self, turn: Turn<'_>, cx: &Context<'_>) -> Next {
         let Turn { now, inbox, outbox, path_errors, wakers, timers, writable } = turn;
         self.work = false;
+        self.now = now;
         self.feed(now, inbox, path_errors, wakers);
         if timers && self.endpoint.poll_timeout().is_some_and(|deadline| deadline <= now) {
             self.endpoint.handle_timeout(now);
@@ -108,6 +109,9 @@ impl State {
             match event {
                 Event::Incoming => incoming = true,
                 event => {
+                    if let Event::Closed { .. } = event {
+                        self.references.closed(handle, &self.endpoint);
+                    }
                     if let Some(port) = self.ports.find(handle) {
                         port.notice(event, self.endpoint.connection(handle), wakers);
                     }
@@ -117,12 +121,19 @@ impl State {
         if incoming {
             if self.endpoint.is_listening() {
                 self.accepting.wake(wakers);
+                self.eventful.wake(wakers);
             } else {
                 self.refuse_backlog();
             }
         }
-        if !self.unused.is_empty() && self.endpoint.open_connections() == 0 {
+        if self.endpoint.open_connections() == 0 {
             self.unused.wake(wakers);
+            if self.events.is_closing() {
+                self.eventful.wake(wakers);
+            }
+        }
+        if !self.unreferenced.is_empty() && !self.references.are_left(&self.endpoint, self.now) {
+            self.unreferenced.wake(wakers);
         }
         if !self.idle.is_empty() && self.is_idle() {
             self.idle.wake(wakers);
@@ -163,7 +174,12 @@ impl Port {
                 self.wake_all(wakers);
             }
             Event::Readable => wakers.extend(self.read.take()),
-            Event::Connected | Event::Writable => wakers.extend(self.write.take()),
+            Event::Connected => {
+                self.connected = true;
+                wakers.extend(self.write.take());
+                wakers.extend(self.read.take());
+            }
+            Event::Writable => wakers.extend(self.write.take()),
             Event::Acked => self.acked.wake(wakers),
             Event::Finished => {
                 self.peer_finished = true;

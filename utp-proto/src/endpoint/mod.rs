@@ -373,6 +373,14 @@ impl Endpoint {
             && self.replies.is_empty()
     }
 
+    /// When the peer of the connection that ended last, and thereby of every one that has ended by now,
+    /// can no longer miss our last word: [`Config::linger`](crate::Config::linger) after that end.
+    /// `None` if no connection has ended that recently.
+    #[must_use]
+    pub fn lingers_until(&self) -> Option<Instant> {
+        self.table.last_linger().map(|at| self.clock.instant(at))
+    }
+
     /// Counters.
     #[must_use]
     pub fn stats(&self) -> EndpointStats {

@@ -225,6 +225,11 @@ impl Table {
         self.linger_count
     }
 
+    /// When the ended connection that was added last expires.
+    pub(crate) fn last_linger(&self) -> Option<Time> {
+        self.lingering.back().map(|entry| entry.0)
+    }
+
     /// When the next entry expires; may be early.
     pub(crate) fn next_expiry(&self) -> Option<Time> {
         [self.half_open.front(), self.lingering.front()].into_iter().flatten().map(|e| e.0).min()
@@ -322,8 +327,10 @@ mod tests {
         assert_eq!((table.half_open(), table.next_expiry()), (0, None));
         table.insert_linger(Time(20), key(5), Linger::new(6, SeqNr(1), None, None));
         assert_eq!(table.lingering(), 1);
+        assert_eq!(table.last_linger(), Some(Time(30)));
         table.expire(Time(30));
         assert_eq!(table.lingering(), 0);
+        assert_eq!(table.last_linger(), None);
     }
 
     #[test]

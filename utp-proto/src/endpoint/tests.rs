@@ -167,6 +167,11 @@ fn a_connection_opens_moves_data_and_ends_cleanly() {
         assert_eq!(pair.events[end].last(), Some(&(handle, Event::Closed { reason: CloseReason::Finished })));
         assert!(pair.ends[end].connection(handle).is_none());
     }
+    let until = pair.ends[1].lingers_until().expect("an end just now");
+    pair.run(until - pair.now - Duration::from_micros(1));
+    assert_eq!((pair.ends[1].stats().lingering, pair.ends[1].lingers_until()), (1, Some(until)));
+    pair.run(Duration::from_micros(1));
+    assert_eq!((pair.ends[1].stats().lingering, pair.ends[1].lingers_until()), (0, None));
     pair.run(Duration::from_secs(60));
     assert!(pair.ends.iter().all(Endpoint::is_idle));
     assert!(pair.ends.iter().all(|e| e.poll_timeout().is_none()));

@@ -116,6 +116,12 @@ impl<'a> Connection<'a> {
         self.get().is_finish_acked()
     }
 
+    /// Whether the peer's FIN is in order: what can be read now is all there will be.
+    #[must_use]
+    pub fn is_peer_finished(&self) -> bool {
+        self.get().has_received_fin()
+    }
+
     /// Payload bytes given to the application.
     #[must_use]
     pub fn bytes_read(&self) -> u64 {

@@ -1,0 +1,87 @@
+//! A socket whose runtime was shut down under it says so, instead of waiting for ever.
+
+use std::io::ErrorKind;
+
+use tokio::io::AsyncReadExt;
+use tokio::runtime::{Builder, Runtime};
+use utp_tests::conformance::{LIMIT, within};
+use utp_tokio::{CloseReason, Data, SocketEvent, StreamEvent, UtpSocket, UtpStream};
+
+fn runtime() -> Runtime {
+    Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
+}
+
+/// The accepted end of a connection, its socket, and the end that lives on elsewhere.
+async fn connection(lives: &Runtime, dies: &Runtime) -> (UtpSocket, UtpStream, UtpStream) {
+    let server = dies.spawn(UtpSocket::bind("127.0.0.1:0")).await.unwrap().unwrap();
+    let to = server.local_addr();
+    let mut client = lives.spawn(UtpStream::connect(to)).await.unwrap().unwrap();
+    client.write_text("last words", Default::default()).await.unwrap();
+    client.acked().await.unwrap();
+    let (stream, _) = server.accept().await.unwrap();
+    (server, stream, client)
+}
+
+#[test]
+fn it_is_an_error_and_a_close() {
+    within(LIMIT, || {
+        let (lives, dies) = (runtime(), runtime());
+        let (server, stream, _client) = lives.block_on(connection(&lives, &dies));
+        dies.shutdown_background();
+        lives.block_on(async {
+            assert!(matches!(server.next_event().await, Some(SocketEvent::Listening)));
+            match server.next_event().await {
+                Some(SocketEvent::Error(error)) => assert_eq!(error.kind(), ErrorKind::NotConnected),
+                event => panic!("{event:?}"),
+            }
+            assert!(matches!(server.next_event().await, Some(SocketEvent::Close)));
+            assert!(server.next_event().await.is_none());
+
+            // What had arrived is there all the same.
+            match stream.next_event().await {
+                Some(StreamEvent::Data(Data::Bytes(bytes))) => assert_eq!(bytes, "last words"),
+                event => panic!("{event:?}"),
+            }
+            match stream.next_event().await {
+                Some(StreamEvent::Error(error)) => assert_eq!(error.kind(), ErrorKind::NotConnected),
+                event => panic!("{event:?}"),
+            }
+            match stream.next_event().await {
+                Some(StreamEvent::Close(ending)) => assert_eq!(ending.reason, CloseReason::Aborted),
+                event => panic!("{event:?}"),
+            }
+            assert!(stream.next_event().await.is_none());
+        });
+    });
+}
+
+#[test]
+fn every_wait_ends() {
+    within(LIMIT, || {
+        let (lives, dies) = (runtime(), runtime());
+        let (server, mut stream, _client) = lives.block_on(connection(&lives, &dies));
+        let waiting = {
+            let (accept, idle, unreferenced, receive) =
+                (server.clone(), server.clone(), server.clone(), server.clone());
+            [
+                lives.spawn(async move { accept.accept().await.map(drop) }),
+                lives.spawn(async move { idle.idle().await }),
+                lives.spawn(async move { unreferenced.unreferenced().await }),
+                lives.spawn(async move { receive.recv_from(&mut [0; 8]).await.map(drop) }),
+                lives.spawn(async move {
+                    let mut text = String::new();
+                    stream.read_to_string(&mut text).await.map(drop)
+                }),
+            ]
+        };
+        dies.shutdown_background();
+        lives.block_on(async {
+            for wait in waiting {
+                assert_eq!(wait.await.unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
+            }
+            assert_eq!(server.close().await.unwrap_err().kind(), ErrorKind::NotConnected);
+            let error = server.connect(server.local_addr()).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotConnected);
+        });
+    });
+}

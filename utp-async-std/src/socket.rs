@@ -1,0 +1,103 @@
+//! [`UtpSocket`]: one UDP port, any number of connections.
+
+use std::future::ready;
+use std::io;
+use std::net::Ipv4Addr;
+
+use async_std::net::ToSocketAddrs;
+use utp_driver::addr::try_each;
+use utp_driver::{SocketConfig, SocketHandle};
+
+use crate::runtime::{AsyncStd, Socket};
+use crate::{UtpListener, UtpStream};
+
+/// A UDP socket that connects and accepts uTP streams, any number of them at a time. Clones share it.
+///
+/// Every socket has one task, which runs on async-std's global executor. When the last clone, and the
+/// last [`UtpListener`] on it, is dropped, no more connections come in; the task goes on until the last
+/// stream has ended, and ends then.
+///
+/// Datagrams that are not uTP are kept apart, so that another protocol (a DHT) can share the port: see
+/// [`recv_from`](Self::recv_from).
+///
+/// ```
+/// # async_std::task::block_on(async {
+/// use utp_async_std::UtpSocket;
+///
+/// let socket = UtpSocket::bind("127.0.0.1:0").await?;
+/// println!("listening at {}", socket.local_addr());
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
+#[derive(Debug, Clone)]
+pub struct UtpSocket {
+    pub(crate) handle: SocketHandle<Socket>,
+}
+
+impl UtpSocket {
+    /// Binds `addr`. Port 0 lets the system choose; `[::]` serves IPv4 peers as well. Of several
+    /// addresses that `addr` resolves to, the first that can be bound is taken.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// The name does not resolve, or the address is in use or not of this machine.
+    pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::bind_with(addr, SocketConfig::default()).await
+    }
+
+    /// As [`bind`](Self::bind), with a [`Config`](crate::Config) or a [`SocketConfig`].
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub async fn bind_with(addr: impl ToSocketAddrs, config: impl Into<SocketConfig>) -> io::Result<Self> {
+        let config = config.into();
+        let bind = |addr| ready(utp_driver::bind::<AsyncStd>(addr, &config));
+        try_each(addr.to_socket_addrs().await?, bind).await.map(|handle| Self { handle })
+    }
+
+    /// Binds `port` of every IPv4 address of this machine: [`bind`](Self::bind) to `0.0.0.0`, what a
+    /// server for Node.js does if no host is given.
+    ///
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub async fn bind_port(port: u16) -> io::Result<Self> {
+        Self::bind((Ipv4Addr::UNSPECIFIED, port)).await
+    }
+
+    /// Takes over a bound UDP socket; also one that came as a descriptor:
+    ///
+    /// ```
+    /// # #[cfg(unix)] async_std::task::block_on(async {
+    /// use std::net::UdpSocket;
+    /// use std::os::fd::OwnedFd;
+    /// use utp_async_std::{Config, UtpSocket};
+    ///
+    /// let inherited: OwnedFd = UdpSocket::bind("127.0.0.1:0")?.into();
+    /// let socket = UtpSocket::from_std(inherited.into(), Config::default())?;
+    /// # drop(socket);
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` if it is not a UDP socket.
+    pub fn from_std(socket: std::net::UdpSocket, config: impl Into<SocketConfig>) -> io::Result<Self> {
+        utp_driver::open::<AsyncStd>(socket, &config.into()).map(|handle| Self { handle })
+    }
+
+    /// Opens a stream to `addr`. The addresses that it resolves to are tried one after another.
+    ///
+    /// Cancel-safe: dropping the future aborts the attempt.
+    ///
+    /// # Errors
+    /// That of the last attempt that could be made: `TimedOut` if nobody answered within
+    /// [`connect_timeout`](crate::Config::connect_timeout), `ConnectionRefused` if the peer does not
+    /// accept, `InvalidInput` for an address that this socket cannot reach.
+    pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<UtpStream> {
+        let connect = |addr| self.handle.connect(addr);
+        try_each(addr.to_socket_addrs().await?, connect).await.map(UtpStream::new)
+    }
+
+    utp_driver::socket_methods!(UtpStream, UtpListener);
+}

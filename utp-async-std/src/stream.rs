@@ -1,0 +1,66 @@
+//! [`UtpStream`]: a connection, as `AsyncRead` and `AsyncWrite` of futures-io.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use async_std::net::ToSocketAddrs;
+use utp_driver::addr::try_each;
+use utp_driver::{SocketConfig, StreamHandle};
+
+use crate::runtime::{AsyncStd, Socket};
+use crate::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+
+/// A uTP connection. Reads and writes are those of [`AsyncRead`](futures_io::AsyncRead) and
+/// [`AsyncWrite`](futures_io::AsyncWrite), and so those of `async_std::io` and `smol::io`:
+///
+/// - reading gives 0 bytes once the peer has finished, and an error if the connection ended otherwise;
+/// - `flush` waits until everything that was written has been handed to the network;
+///   [`acked`](Self::acked) waits until it has arrived;
+/// - `close` queues the FIN and returns at once, as [`finish`](Self::finish) does; the other direction
+///   stays open.
+///
+/// As with `async_std::net::TcpStream`, a `&UtpStream` reads and writes as well.
+///
+/// Dropping the stream closes it gracefully in the background: what was written is delivered, what
+/// still comes is thrown away. [`abort`](Self::abort) ends it at once.
+#[derive(Debug)]
+pub struct UtpStream {
+    handle: StreamHandle<Socket>,
+}
+
+impl UtpStream {
+    /// Connects to `addr` from a socket of its own, which nobody can connect to. Use
+    /// [`UtpSocket::connect`](crate::UtpSocket::connect) to have many streams share a port. The
+    /// addresses that `addr` resolves to are tried one after another.
+    ///
+    /// Cancel-safe: dropping the future aborts the attempt.
+    ///
+    /// # Errors
+    /// As [`UtpSocket::connect`](crate::UtpSocket::connect).
+    pub async fn connect(addr: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::connect_with(addr, SocketConfig::default()).await
+    }
+
+    /// As [`connect`](Self::connect), with a [`Config`](crate::Config) or a [`SocketConfig`].
+    ///
+    /// # Errors
+    /// As [`UtpSocket::connect`](crate::UtpSocket::connect).
+    pub async fn connect_with(addr: impl ToSocketAddrs, config: impl Into<SocketConfig>) -> io::Result<Self> {
+        let config = config.into();
+        let connect = |addr| utp_driver::connect::<AsyncStd>(addr, &config);
+        try_each(addr.to_socket_addrs().await?, connect).await.map(Self::new)
+    }
+
+    /// Connects to a port of this machine: [`connect`](Self::connect) to `localhost`, by IPv4, the
+    /// counterpart of [`UtpSocket::bind_port`](crate::UtpSocket::bind_port).
+    ///
+    /// Cancel-safe: dropping the future aborts the attempt.
+    ///
+    /// # Errors
+    /// As [`UtpSocket::connect`](crate::UtpSocket::connect).
+    pub async fn connect_port(port: u16) -> io::Result<Self> {
+        Self::connect((Ipv4Addr::LOCALHOST, port)).await
+    }
+
+    utp_driver::stream_methods!(Socket);
+}
