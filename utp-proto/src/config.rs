@@ -21,6 +21,7 @@ use crate::error::ConfigError;
 pub struct Config {
     pub(crate) receive_buffer: usize,
     pub(crate) send_buffer: usize,
+    pub(crate) memory_budget: usize,
     pub(crate) backlog: usize,
     pub(crate) half_open_limit: usize,
     pub(crate) half_open_timeout: Duration,
@@ -53,6 +54,7 @@ impl Default for Config {
         Self {
             receive_buffer: 1 << 20,
             send_buffer: 1 << 20,
+            memory_budget: 1 << 30,
             backlog: 128,
             half_open_limit: 4096,
             half_open_timeout: Duration::from_secs(45),
@@ -106,6 +108,16 @@ impl Config {
     pub fn send_buffer(&mut self, bytes: usize) -> Result<&mut Self, ConfigError> {
         check!((4 << 10..=1 << 30).contains(&bytes), "send_buffer", "4 KiB to 1 GiB");
         self.send_buffer = bytes;
+        Ok(self)
+    }
+
+    /// Payload bytes that all connections of an endpoint hold together, in both directions. Default 1 GiB;
+    /// 64 KiB or more. Once it is used up, each connection may hold 16 KiB in each direction and no more, so that
+    /// all of them get on: writes are cut short, windows shrink, and what peers have sent beyond that is dropped
+    /// and has to be sent again ([`ConnectionStats::overflow_packets`](crate::ConnectionStats)).
+    pub fn memory_budget(&mut self, bytes: usize) -> Result<&mut Self, ConfigError> {
+        check!(bytes >= 64 << 10, "memory_budget", "64 KiB or more");
+        self.memory_budget = bytes;
         Ok(self)
     }
 

@@ -97,6 +97,8 @@ pub struct EndpointStats {
     pub lingering: u64,
     /// Confirmed connections that wait for [`accept`](crate::Endpoint::accept).
     pub backlog: u64,
+    /// Payload bytes that all connections hold, in both directions.
+    pub memory: u64,
     /// SYNs dropped because the backlog, the half-open table or the connection table was full.
     pub syns_dropped: u64,
     /// SYNs refused because the endpoint does not listen.

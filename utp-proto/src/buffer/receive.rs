@@ -88,6 +88,16 @@ impl ReceiveBuffer {
         self.ahead_packets > 0
     }
 
+    /// Bytes held.
+    pub(crate) fn len(&self) -> usize {
+        self.ready.len() + self.ahead_bytes
+    }
+
+    /// Holds so much at most from now on; what is held already stays.
+    pub(crate) fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+    }
+
     /// Free bytes, as advertised to the peer.
     pub(crate) fn window(&self) -> usize {
         self.capacity.saturating_sub(self.ready.len() + self.ahead_bytes)

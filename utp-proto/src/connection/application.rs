@@ -49,7 +49,7 @@ impl Connection {
         self.bytes_read += n as u64;
         let window = self.advertised_window() as usize;
         let advertised = self.acks.advertised as usize;
-        let step = (2 * self.mss()).max(self.config.receive_buffer / 4).min(self.config.receive_buffer / 2);
+        let step = (2 * self.mss()).max(self.capacity() / 4).min(self.capacity() / 2);
         let opens = advertised < self.mss() && window >= self.mss();
         if self.state.phase() == Phase::Connected
             && !self.incoming.is_finished()
@@ -85,7 +85,7 @@ impl Connection {
         if self.state.is_closed() || self.state.sending() != Sending::Open {
             return 0;
         }
-        self.config.send_buffer.saturating_sub(self.out.len())
+        self.send_capacity().saturating_sub(self.out.len())
     }
 
     pub(crate) fn write(&mut self, pools: &mut Pools, data: &[u8]) -> Result<usize, WriteError> {

@@ -71,8 +71,7 @@ impl Connection {
         self.state.establish();
         // The SYN-ACK's number is not consumed: the peer's first DATA has it too.
         let given_up = self.incoming.is_discarding();
-        self.incoming =
-            ReceiveBuffer::new(header.seq_nr, self.config.receive_buffer, self.config.reorder_window);
+        self.incoming = ReceiveBuffer::new(header.seq_nr, self.capacity(), self.config.reorder_window);
         if given_up {
             self.incoming.discard(cx.pools);
         }
@@ -279,7 +278,7 @@ impl Connection {
             self.acked = offset;
             self.out.release(cx.pools, offset);
             self.event(Pending::ACKED);
-            if self.wants_write && self.writable() >= self.config.send_buffer / WRITABLE_FRACTION {
+            if self.wants_write && self.writable() >= self.send_capacity() / WRITABLE_FRACTION {
                 self.wants_write = false;
                 self.event(Pending::WRITABLE);
             }

@@ -88,6 +88,8 @@ pub(crate) struct Connection {
     window_told: Timestamp,
     /// The largest window that the peer has told: what it buffers at all.
     largest_window: u32,
+    /// The endpoint holds as much as it may: hold less (see [`Config::memory_budget`]).
+    is_short: bool,
     /// A write was refused or cut short since the last `Writable`.
     wants_write: bool,
 
@@ -220,6 +222,7 @@ impl Connection {
             peer_window: INITIAL_PEER_WINDOW,
             window_told: Timestamp(0),
             largest_window: 0,
+            is_short: false,
             wants_write: false,
             incoming: ReceiveBuffer::new(expected, config.receive_buffer, config.reorder_window),
             acks: Acks::default(),
@@ -244,6 +247,29 @@ impl Connection {
     /// Payload of a full packet.
     fn mss(&self) -> usize {
         self.mtu.current() - crate::wire::HEADER_LEN
+    }
+
+    /// Payload bytes held, both directions.
+    pub(crate) fn memory(&self) -> usize {
+        self.out.len() + self.incoming.len()
+    }
+
+    /// Whether the endpoint's memory is used up. Told before anything else happens to the connection.
+    pub(crate) fn set_short(&mut self, is_short: bool) {
+        if self.is_short != is_short {
+            self.is_short = is_short;
+            self.incoming.set_capacity(self.capacity());
+        }
+    }
+
+    /// Bytes that may be held for the application.
+    fn capacity(&self) -> usize {
+        if self.is_short { self.config.receive_buffer.min(SHORT_SHARE) } else { self.config.receive_buffer }
+    }
+
+    /// Bytes that may be taken from the application.
+    fn send_capacity(&self) -> usize {
+        if self.is_short { self.config.send_buffer.min(SHORT_SHARE) } else { self.config.send_buffer }
     }
 
     /// Tells the application, unless it has given the connection up.
@@ -324,6 +350,10 @@ impl Timers {
 
 /// Until the peer's first packet tells: what any peer buffers (libutp assumes 255 packets).
 const INITIAL_PEER_WINDOW: u32 = 64 << 10;
+
+/// What a connection may hold in each direction although the endpoint's memory is used up, so that all get
+/// on: more than the largest packet.
+const SHORT_SHARE: usize = 16 << 10;
 
 /// Old acknowledgements are acceptable this far back at least (libutp, libtorrent: 3).
 const MIN_REACH: u16 = 3;

@@ -240,7 +240,7 @@ impl Connection {
     /// 3.8.6.2.2).
     pub(super) fn advertised_window(&self) -> u32 {
         let window = self.incoming.window();
-        let least = self.mss().min(self.config.receive_buffer / 2);
+        let least = self.mss().min(self.capacity() / 2);
         if window < least { 0 } else { window.min(u32::MAX as usize) as u32 }
     }
 

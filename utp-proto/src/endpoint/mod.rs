@@ -119,6 +119,8 @@ pub struct Endpoint {
     replies: Replies,
     pools: Pools,
     listening: bool,
+    /// Payload bytes that all connections hold.
+    memory: usize,
     /// Latest time seen.
     now: Time,
     stats: EndpointStats,
@@ -131,6 +133,8 @@ struct Slot {
     is_ready: bool,
     /// In `eventful`.
     is_eventful: bool,
+    /// What it held when last looked at, part of the endpoint's `memory`.
+    memory: usize,
     /// In `table`: until the connection has closed.
     key: Option<Key>,
     connection: Machine,
@@ -156,6 +160,7 @@ impl Endpoint {
             replies: Replies::new(config.resets_per_second),
             pools: Pools::default(),
             listening: config.listen,
+            memory: 0,
             now: Time::default(),
             stats: EndpointStats::default(),
             config,
@@ -209,6 +214,7 @@ impl Endpoint {
                 self.ready.pop_front();
                 continue;
             };
+            entry.connection.set_short(self.memory >= self.config.memory_budget);
             match entry.connection.transmit(&mut cx, max_segments.get(), buf) {
                 Ok(run) => {
                     let destination = entry.connection.remote;
@@ -389,6 +395,7 @@ impl Endpoint {
             half_open: self.table.half_open() as u64,
             lingering: self.table.lingering() as u64,
             backlog: self.backlog.len() as u64,
+            memory: self.memory as u64,
             ..self.stats
         }
     }
@@ -406,6 +413,7 @@ impl Endpoint {
             generation,
             is_ready: false,
             is_eventful: false,
+            memory: 0,
             key: Some(key),
             connection,
         })) as u32;
@@ -422,6 +430,7 @@ impl Endpoint {
         f: impl FnOnce(&mut Machine, &mut Context<'_>) -> R,
     ) -> Option<R> {
         let entry = self.connections.get_mut(slot as usize)?;
+        entry.connection.set_short(self.memory >= self.config.memory_budget);
         let mut cx = Context { now, clock: self.clock, pools: &mut self.pools };
         let result = f(&mut entry.connection, &mut cx);
         self.settle(slot);
@@ -432,6 +441,8 @@ impl Endpoint {
     /// of the table if it is over.
     fn settle(&mut self, slot: u32) {
         let Some(entry) = self.connections.get_mut(slot as usize) else { return };
+        let before = std::mem::replace(&mut entry.memory, entry.connection.memory());
+        self.memory = self.memory - before + entry.memory;
         if entry.connection.pending.0 != 0 && !entry.is_eventful {
             entry.is_eventful = true;
             self.eventful.push_back(slot);
@@ -474,6 +485,7 @@ impl Endpoint {
 
     fn free(&mut self, slot: u32) {
         if let Some(mut entry) = self.connections.try_remove(slot as usize) {
+            self.memory -= entry.memory;
             entry.connection.release(&mut self.pools);
             self.deadlines.remove(slot);
         }

@@ -27,9 +27,11 @@ impl<'a> Connection<'a> {
     }
 
     fn with<R>(&mut self, f: impl FnOnce(&mut Machine, &mut Context<'_>) -> R) -> R {
-        let Endpoint { connections, clock, pools, now, .. } = &mut *self.endpoint;
+        let Endpoint { connections, clock, pools, now, memory, config, .. } = &mut *self.endpoint;
         let mut cx = Context { now: *now, clock: *clock, pools };
-        let result = f(&mut connections[self.slot as usize].connection, &mut cx);
+        let connection = &mut connections[self.slot as usize].connection;
+        connection.set_short(*memory >= config.memory_budget);
+        let result = f(connection, &mut cx);
         self.endpoint.settle(self.slot);
         result
     }
