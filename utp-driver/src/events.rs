@@ -175,6 +175,29 @@ pub enum View<'a, 'c> {
     },
 }
 
+impl<'a, 'c> View<'a, 'c> {
+    /// A connection as it is, for adapters that look at it themselves: on each of its events, the last one
+    /// ([`Event::Closed`](utp_proto::Event::Closed)) included.
+    pub fn of(connection: &'a mut Connection<'c>) -> Self {
+        match Ending::of(connection) {
+            // There may be something left to be read.
+            Some(ending) if connection.read_state() != Ok(true) => {
+                let (connected, peer_finished) = (connection.is_connected(), connection.is_peer_finished());
+                let error = match ending.reason {
+                    // That was this side's own will.
+                    CloseReason::Aborted => None,
+                    CloseReason::Finished if peer_finished => None,
+                    // We delivered everything, but the peer never said that its own was complete.
+                    CloseReason::Finished => Some(CloseReason::Reset.into()),
+                    reason => Some(reason.into()),
+                };
+                Self::Over { ending, connected, peer_finished, error }
+            }
+            _ => Self::Open(connection),
+        }
+    }
+}
+
 impl StreamEvents {
     /// For a connection that this side opens, or one that it has accepted.
     #[must_use]

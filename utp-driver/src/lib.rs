@@ -1,7 +1,8 @@
 //! What every adapter of [`utp_proto`] needs and no runtime owns.
 //!
 //! - [`socket`]: binding, dual stack, kernel buffers; [`addr`]: one form of each address.
-//! - [`udp`]: batched UDP I/O between an endpoint and a socket. All that an adapter without tasks needs.
+//! - [`udp`] and [`endpoint`]: batched UDP I/O between an endpoint and a socket. All that an adapter
+//!   without tasks needs.
 //! - [`runtime`]: the traits that an asynchronous runtime implements, about forty lines.
 //! - [`hub`]: sockets and streams for such a runtime, complete: its adapter wraps [`SocketHandle`] and
 //!   [`StreamHandle`] into types of its own with the traits that its users expect; the macros spare it the
@@ -15,6 +16,7 @@ mod adapter;
 pub mod addr;
 mod config;
 mod driver;
+pub mod endpoint;
 pub mod events;
 pub mod hub;
 pub mod references;

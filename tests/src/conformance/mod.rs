@@ -15,6 +15,7 @@ pub mod cancel;
 pub mod datagrams;
 pub mod ending;
 pub mod events;
+pub mod mio;
 pub mod pressure;
 pub mod references;
 pub mod text;

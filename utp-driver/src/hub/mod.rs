@@ -5,7 +5,6 @@
 //! adapter offers is implemented by them, once. The driver's task is the other side;
 //! it does its work in turns (`turn.rs`, `driver.rs`).
 
-mod datagrams;
 mod events;
 mod ports;
 mod references;
@@ -33,9 +32,8 @@ use crate::events::SocketEvents;
 use crate::references::References;
 use crate::runtime::{AsyncUdpSocket, Runtime};
 use crate::stats::{ReceiveStats, SendStats};
-use crate::udp::Udp;
+use crate::udp::{Datagrams, Udp};
 use crate::{SocketConfig, stats::SocketStats};
-use datagrams::Datagrams;
 use ports::{Ports, Waiters};
 
 /// One UDP socket, its endpoint, and everybody who waits for either.
@@ -109,16 +107,14 @@ pub fn open<R: Runtime>(
     socket: std::net::UdpSocket,
     config: &SocketConfig,
 ) -> io::Result<SocketHandle<R::Socket>> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(io::Error::other)?;
     let udp = Udp::new(socket, config, R::register)?;
     let now = R::now();
-    let endpoint = Endpoint::new(Arc::clone(&config.protocol), seed, now);
+    let endpoint = crate::endpoint::new(config, now)?;
     let state = State {
         events: SocketEvents::new(&endpoint),
         endpoint,
         ports: Ports::default(),
-        datagrams: Datagrams::new(config.datagram_queue),
+        datagrams: Datagrams::new(config),
         accepting: Waiters::default(),
         unused: Waiters::default(),
         idle: Waiters::default(),
@@ -223,8 +219,8 @@ impl<S: AsyncUdpSocket> Hub<S> {
             endpoint: state.endpoint.stats(),
             receive: state.receive,
             send: state.send,
-            foreign_received: state.datagrams.received,
-            foreign_dropped: state.datagrams.dropped,
+            foreign_received: state.datagrams.received(),
+            foreign_dropped: state.datagrams.dropped(),
             foreign_sent: state.foreign_sent,
         }
     }
@@ -247,18 +243,9 @@ impl State {
 
     /// Refuses connections from now on, those that nobody has accepted included.
     fn stop_listening(&mut self) {
-        self.endpoint.stop_listening();
+        crate::endpoint::stop_listening(&mut self.endpoint);
         self.events.close();
-        self.refuse_backlog();
         self.work = true;
-    }
-
-    fn refuse_backlog(&mut self) {
-        while let Some(handle) = self.endpoint.accept() {
-            if let Some(mut connection) = self.endpoint.connection(handle) {
-                connection.abort();
-            }
-        }
     }
 
     /// The driver is gone: nothing will ever happen again.

@@ -3,7 +3,7 @@
 use std::task::{Context, Waker};
 
 use slab::Slab;
-use utp_proto::{CloseReason, ConnectionHandle, ConnectionStats};
+use utp_proto::{CloseReason, Connection, ConnectionHandle, ConnectionStats};
 
 use crate::events::StreamEvents;
 
@@ -57,6 +57,17 @@ pub struct Ending {
 }
 
 impl Ending {
+    /// That of a connection that has ended; for adapters that look at the connection itself.
+    #[must_use]
+    pub fn of(connection: &Connection<'_>) -> Option<Self> {
+        Some(Self {
+            reason: connection.close_reason()?,
+            bytes_read: connection.bytes_read(),
+            bytes_written: connection.bytes_written(),
+            bytes_acked: connection.bytes_acked(),
+        })
+    }
+
     /// Whether everything that was written has reached the peer's machine.
     #[must_use]
     pub fn is_delivered(&self) -> bool {

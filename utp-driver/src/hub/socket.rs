@@ -2,18 +2,16 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use utp_proto::ConnectionHandle;
 
 use super::{Hub, Place, Queue, State, StreamHandle, orphaned};
-use crate::addr::canonical;
 use crate::runtime::AsyncUdpSocket;
 use crate::socket::BufferSizes;
 use crate::stats::SocketStats;
-use crate::udp::unreachable_family;
 
 /// A bound UDP socket that connects and accepts. Clones share it.
 ///
@@ -86,10 +84,7 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
     /// # Errors
     /// `InvalidInput` for an address that cannot be connected to from this socket.
     pub fn start_connect(&self, peer: SocketAddr) -> io::Result<StreamHandle<S>> {
-        let peer = canonical(peer);
-        if self.hub.udp.destination(peer).is_none() {
-            return Err(unreachable_family());
-        }
+        let peer = self.hub.udp.peer(peer)?;
         let now = (self.hub.now)();
         let key = self.hub.with(|state| {
             state.check_driver()?;
@@ -102,9 +97,7 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
     /// `localhost`, as far as this socket can reach it: by IPv4 if it speaks that, as do sockets that
     /// are bound without naming an address.
     pub fn localhost(&self, port: u16) -> SocketAddr {
-        let v4 = (Ipv4Addr::LOCALHOST, port).into();
-        let v6 = (Ipv6Addr::LOCALHOST, port).into();
-        if self.hub.udp.destination(v4).is_some() { v4 } else { v6 }
+        self.hub.udp.localhost(port)
     }
 
     /// The next incoming connection. Cancel-safe: no connection is lost. Several tasks may wait.
@@ -167,16 +160,12 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
     /// # Errors
     /// `NotConnected` if the runtime that drove the socket is gone.
     pub async fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let (from, data) = self
-            .hub
-            .wait(Queue::Receiving, |state| match state.datagrams.pop() {
-                Some(datagram) => Some(Ok(datagram)),
+        self.hub
+            .wait(Queue::Receiving, |state| match state.datagrams.receive(buf) {
+                Some(received) => Some(Ok(received)),
                 None => state.check_driver().err().map(Err),
             })
-            .await?;
-        let len = data.len().min(buf.len());
-        buf[..len].copy_from_slice(&data[..len]);
-        Ok((len, from))
+            .await
     }
 
     /// Sends a datagram that is not uTP. Cancel-safe: it is sent whole or not at all.

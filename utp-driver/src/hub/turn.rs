@@ -3,26 +3,19 @@
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use utp_proto::{Connection, Event, Verdict};
+use utp_proto::{Connection, Event};
 
 use super::State;
 use super::ports::{Port, register};
-use crate::udp::{Inbox, Outbox, PathErrors};
+use crate::udp::Link;
 
 /// What a turn works on, besides the shared state. All of it is the driver's own.
 pub(crate) struct Turn<'a> {
     pub(crate) now: Instant,
-    /// What was received since the last turn.
-    pub(crate) inbox: &'a mut Inbox,
-    /// Takes what is to be sent.
-    pub(crate) outbox: &'a mut Outbox,
-    /// What the last flush learned.
-    pub(crate) path_errors: &'a mut PathErrors,
+    /// What was received since the last turn; takes what is to be sent.
+    pub(crate) link: &'a mut Link,
     /// Takes the tasks to be woken after the lock is released.
     pub(crate) wakers: &'a mut Vec<Waker>,
-    /// Whether time-outs are looked at. They wait while datagrams do: an acknowledgement that lies in
-    /// the socket's buffer must not be taken for lost.
-    pub(crate) timers: bool,
     /// Whether the socket was found writable for those who wait to send foreign datagrams.
     pub(crate) writable: bool,
 }
@@ -43,15 +36,15 @@ impl State {
     /// One turn. Bounded by the inbox, the outbox's arena and the number of events pending, of which
     /// each connection has a few at most.
     pub(crate) fn turn(&mut self, turn: Turn<'_>, cx: &Context<'_>) -> Next {
-        let Turn { now, inbox, outbox, path_errors, wakers, timers, writable } = turn;
+        let Turn { now, link, wakers, writable } = turn;
         self.work = false;
         self.now = now;
-        self.feed(now, inbox, path_errors, wakers);
-        if timers && self.endpoint.poll_timeout().is_some_and(|deadline| deadline <= now) {
-            self.endpoint.handle_timeout(now);
+        link.feed(&mut self.endpoint, &mut self.datagrams, now);
+        if !self.datagrams.is_empty() {
+            self.receiving.wake(wakers);
         }
         self.dispatch(wakers);
-        let more = outbox.collect(&mut self.endpoint, now);
+        let more = link.collect(&mut self.endpoint, now);
         self.report_flushed(wakers);
         // What was sent may have ended a connection.
         self.dispatch(wakers);
@@ -59,8 +52,8 @@ impl State {
             self.writable += 1;
             self.sending.wake(wakers);
         }
-        self.receive = *inbox.stats();
-        self.send = *outbox.stats();
+        let (receive, send) = link.stats();
+        (self.receive, self.send) = (*receive, *send);
         self.deadline = self.endpoint.poll_timeout();
         if more {
             self.driver = None;
@@ -72,33 +65,6 @@ impl State {
             more,
             wants_writable: !self.sending.is_empty(),
             finished: self.owners == 0 && self.ports.is_empty() && self.is_idle() && !more,
-        }
-    }
-
-    fn feed(
-        &mut self,
-        now: Instant,
-        inbox: &mut Inbox,
-        path_errors: &mut PathErrors,
-        wakers: &mut Vec<Waker>,
-    ) {
-        for (peer, error) in path_errors.drain(..) {
-            self.endpoint.handle_path_error(now, peer, error);
-        }
-        for datagram in inbox.datagrams() {
-            // Nobody can be answered at port 0, so nobody there is a peer. (A forged one would have us
-            // fail to send, again and again.)
-            if datagram.from.port() == 0 {
-                continue;
-            }
-            let verdict = self.endpoint.handle_datagram(datagram.arrived, datagram.from, datagram.data);
-            if verdict == Verdict::NotUtp {
-                self.datagrams.push(datagram.from, datagram.data);
-            }
-        }
-        inbox.clear();
-        if !self.datagrams.is_empty() {
-            self.receiving.wake(wakers);
         }
     }
 
@@ -123,7 +89,7 @@ impl State {
                 self.accepting.wake(wakers);
                 self.eventful.wake(wakers);
             } else {
-                self.refuse_backlog();
+                crate::endpoint::stop_listening(&mut self.endpoint);
             }
         }
         if self.endpoint.open_connections() == 0 {

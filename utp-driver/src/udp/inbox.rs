@@ -22,6 +22,40 @@ pub struct Datagram<'a> {
     pub data: &'a [u8],
 }
 
+/// One moment on two clocks: the one that the endpoint lives by, and the one that kernels stamp datagrams
+/// with.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    now: Instant,
+    /// Time since the epoch.
+    wall: Duration,
+}
+
+impl Moment {
+    /// This moment, which is `now` on the endpoint's clock. Whatever passes between reading that and this
+    /// call is an error in the times of arrival, and so in the delays that congestion control looks at.
+    #[must_use]
+    pub fn of(now: Instant) -> Self {
+        Self { now, wall: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() }
+    }
+
+    /// The same on the endpoint's clock.
+    #[must_use]
+    pub fn now(self) -> Instant {
+        self.now
+    }
+
+    /// When a datagram arrived that the kernel stamped with `timestamp`: at the latest now. The wall clock may
+    /// be set at any time; what it then says is no age.
+    fn arrival(self, timestamp: Option<Duration>) -> Instant {
+        timestamp
+            .and_then(|stamp| self.wall.checked_sub(stamp))
+            .filter(|age| *age < OLDEST)
+            .and_then(|age| self.now.checked_sub(age))
+            .unwrap_or(self.now)
+    }
+}
+
 /// One batch of received datagrams. Takes 2 MiB of address space, of which only what datagrams have
 /// touched becomes memory.
 #[derive(Debug)]
@@ -32,8 +66,8 @@ pub struct Inbox {
     filled: usize,
     /// Buffers that the last call offered.
     offered: usize,
-    /// When the batch was received, by the protocol's clock and by the one that kernels stamp with.
-    received: Option<(Instant, Duration)>,
+    /// When the batch was received.
+    received: Option<Moment>,
     stats: ReceiveStats,
 }
 
@@ -51,8 +85,8 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    /// Receives a batch in place of the one before and gives its size in bytes. `now` reads the clock
-    /// that the endpoint lives by.
+    /// Receives a batch in place of the one before and gives its size in bytes. `moment` is asked after the
+    /// system call; who has no clock to read then gives the moment right before.
     ///
     /// # Errors
     /// `WouldBlock` if nothing has arrived. Any other error is about some datagram, sent or received
@@ -60,7 +94,7 @@ impl Inbox {
     pub fn receive<S: UdpSocket>(
         &mut self,
         udp: &Udp<S>,
-        now: impl FnOnce() -> Instant,
+        moment: impl FnOnce() -> Moment,
     ) -> io::Result<usize> {
         // Coalesced datagrams fill whole buffers: fewer of them then make a batch that stays in the
         // cache until it has been looked at.
@@ -82,8 +116,7 @@ impl Inbox {
                 return Err(error);
             }
         }
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.received = Some((now(), wall));
+        self.received = Some(moment());
         let bytes = self.bytes();
         self.stats.bytes_received += bytes as u64;
         Ok(bytes)
@@ -92,9 +125,9 @@ impl Inbox {
     /// The batch's datagrams, in order of arrival.
     pub fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
         let batch = self.buffer.chunks_exact(SLOT).zip(&self.meta[..self.filled]);
-        self.received.into_iter().flat_map(move |(now, wall)| {
+        self.received.into_iter().flat_map(move |moment| {
             batch.clone().flat_map(move |(slot, meta)| {
-                let arrived = arrival(now, wall, meta.timestamp);
+                let arrived = moment.arrival(meta.timestamp);
                 let from = canonical(meta.addr);
                 // An empty datagram is one too, and a stride of zero would be none.
                 let (stride, empty) = (meta.stride.max(1), meta.len == 0);
@@ -125,16 +158,6 @@ impl Inbox {
     }
 }
 
-/// When a datagram arrived that the kernel stamped with `timestamp` (time since the epoch), given one
-/// moment on both clocks. The wall clock may be set at any time; what it then says is no age.
-fn arrival(now: Instant, wall: Duration, timestamp: Option<Duration>) -> Instant {
-    timestamp
-        .and_then(|stamp| wall.checked_sub(stamp))
-        .filter(|age| *age < OLDEST)
-        .and_then(|age| now.checked_sub(age))
-        .unwrap_or(now)
-}
-
 /// Bytes of a buffer: the largest UDP datagram, and the largest run of coalesced ones. With less, a
 /// datagram could be cut short, which nobody above would notice.
 const SLOT: usize = 1 << 16;
@@ -157,17 +180,20 @@ mod tests {
         let now = Instant::now() + Duration::from_secs(10);
         let wall = Duration::from_secs(1_700_000_000);
         let age = Duration::from_micros(250);
-        assert_eq!(arrival(now, wall, Some(wall - age)), now - age);
-        assert_eq!(arrival(now, wall, None), now);
+        let moment = Moment { now, wall };
+        assert_eq!(moment.arrival(Some(wall - age)), now - age);
+        assert_eq!(moment.arrival(Some(wall + age)), now, "during the call");
+        assert_eq!(moment.arrival(None), now);
     }
 
     #[test]
     fn a_wall_clock_that_was_set_is_not_believed() {
         let now = Instant::now() + Duration::from_secs(10);
         let wall = Duration::from_secs(1_700_000_000);
+        let moment = Moment { now, wall };
         for step in [Duration::from_secs(1), Duration::from_secs(3600)] {
-            assert_eq!(arrival(now, wall, Some(wall - step)), now, "set forward by {step:?}");
-            assert_eq!(arrival(now, wall, Some(wall + step)), now, "set back by {step:?}");
+            assert_eq!(moment.arrival(Some(wall - step)), now, "set forward by {step:?}");
+            assert_eq!(moment.arrival(Some(wall + step)), now, "set back by {step:?}");
         }
     }
 }

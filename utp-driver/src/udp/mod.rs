@@ -1,19 +1,23 @@
 //! Batched UDP I/O: an [`Inbox`] receives many datagrams with one call, an [`Outbox`] sends runs of
-//! them. Nothing here knows of tasks, locks or connections, so that an adapter without any of these
-//! (mio) uses it as it is.
+//! them, a [`Link`] does both for an endpoint. Nothing here knows of tasks, locks or connections, so that
+//! an adapter without any of these (mio) uses it as it is.
 
+mod datagrams;
 mod fragment;
 mod inbox;
+mod link;
 mod outbox;
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 
-pub use inbox::{Datagram, Inbox};
+pub use datagrams::Datagrams;
+pub use inbox::{Datagram, Inbox, Moment};
+pub use link::{Link, Received};
 pub use outbox::{Flushed, Outbox, PathErrors};
 
 use crate::addr::Family;
@@ -37,6 +41,11 @@ impl<S> Udp<S> {
     /// The socket itself.
     pub fn socket(&self) -> &S {
         &self.socket
+    }
+
+    /// The socket itself, to register it with an event loop.
+    pub fn socket_mut(&mut self) -> &mut S {
+        &mut self.socket
     }
 
     /// The address it is bound to.
@@ -85,6 +94,24 @@ impl<S: UdpSocket> Udp<S> {
         let datagram =
             quinn_udp::Transmit { destination, ecn: None, contents: data, segment_size: None, src_ip: None };
         self.send(&datagram, false)
+    }
+
+    /// `peer` in the one form that the endpoint knows it by.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the socket does not reach that address family.
+    pub fn peer(&self, peer: SocketAddr) -> io::Result<SocketAddr> {
+        match self.destination(peer) {
+            Some(_) => Ok(addr::canonical(peer)),
+            None => Err(unreachable_family()),
+        }
+    }
+
+    /// `localhost`, as far as this socket can reach it: by IPv4 if it speaks that.
+    pub fn localhost(&self, port: u16) -> SocketAddr {
+        let v4 = (Ipv4Addr::LOCALHOST, port).into();
+        let v6 = (Ipv6Addr::LOCALHOST, port).into();
+        if self.destination(v4).is_some() { v4 } else { v6 }
     }
 
     /// The form of `peer` that the socket takes, if it reaches that peer.

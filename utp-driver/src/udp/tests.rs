@@ -15,6 +15,10 @@ fn udp(at: &str, config: &SocketConfig) -> StdUdp {
     Udp::new(socket, config, Ok).unwrap()
 }
 
+fn this_moment() -> Moment {
+    Moment::of(std::time::Instant::now())
+}
+
 /// Receives until `count` datagrams are there; fails after two seconds.
 fn receive(udp: &StdUdp, count: usize) -> Vec<(SocketAddr, Vec<u8>)> {
     let mut inbox = Inbox::default();
@@ -22,7 +26,7 @@ fn receive(udp: &StdUdp, count: usize) -> Vec<(SocketAddr, Vec<u8>)> {
     let deadline = std::time::Instant::now() + Duration::from_secs(2);
     while received.len() < count {
         assert!(std::time::Instant::now() < deadline, "{} of {count} datagrams came", received.len());
-        match inbox.receive(udp, std::time::Instant::now) {
+        match inbox.receive(udp, this_moment) {
             Ok(_) => received.extend(inbox.datagrams().map(|d| (d.from, d.data.to_vec()))),
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
         }
@@ -114,7 +118,7 @@ fn an_arrival_lies_between_sending_and_now() {
         std::thread::yield_now();
     }
     let mut inbox = Inbox::default();
-    inbox.receive(&to, std::time::Instant::now).unwrap();
+    inbox.receive(&to, this_moment).unwrap();
     let arrived = inbox.datagrams().next().unwrap().arrived;
     // Two clocks are read one after the other, so allow for what lies between.
     assert!(arrived + Duration::from_millis(5) >= sent);

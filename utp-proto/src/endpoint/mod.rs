@@ -295,6 +295,13 @@ impl Endpoint {
         None
     }
 
+    /// Whether [`poll_event`](Self::poll_event) may have something to tell: always after input, and also after
+    /// what the application did (reading the last bytes of a connection that has ended, an abort).
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.eventful.is_empty()
+    }
+
     /// Opens a connection: the SYN goes out with the next [`poll_transmit`](Self::poll_transmit),
     /// [`Event::Connected`] or [`Event::Closed`] follows. Writing is allowed at once.
     pub fn connect(&mut self, now: Instant, remote: SocketAddr) -> Result<ConnectionHandle, ConnectError> {

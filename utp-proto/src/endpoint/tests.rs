@@ -199,7 +199,9 @@ fn the_handle_is_good_for_one_last_look_at_a_closed_connection() {
     let mut pair = Pair::new(Config::default());
     let [a, b] = pair.connected();
     pair.transfer([a, b], 10_000, Duration::from_secs(10));
+    assert!(!pair.ends[0].has_events());
     pair.at(0, a).abort();
+    assert!(pair.ends[0].has_events());
     assert_eq!(pair.ends[0].poll_event(), Some((a, Event::Closed { reason: CloseReason::Aborted })));
     assert_eq!(pair.at(0, a).bytes_written(), 10_000);
     assert_eq!(pair.ends[0].open_connections(), 0);
