@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod conformance;
+pub mod congestion;
 pub mod core_bench;
 pub mod interop;
 pub mod sim;

@@ -240,6 +240,17 @@ impl Waits {
         }
     }
 
+    /// Adds those of another histogram.
+    pub fn merge(&mut self, other: &Self) {
+        if self.counts.len() < other.counts.len() {
+            self.counts.resize(other.counts.len(), 0);
+        }
+        self.counts.iter_mut().zip(&other.counts).for_each(|(sum, count)| *sum += count);
+        self.total += other.total;
+        self.sum += other.sum;
+        self.max = self.max.max(other.max);
+    }
+
     /// Mean.
     #[must_use]
     pub fn mean(&self) -> Duration {

@@ -33,7 +33,7 @@ impl DelayFilter {
 
     /// Lowest delay of the history, in the peer's clock frame.
     pub(super) fn base(&self) -> u32 {
-        self.ours.base.unwrap_or(0)
+        self.ours.lowest()
     }
 
     /// Takes what an acknowledgement tells; returns the queueing delay in microseconds.
@@ -79,7 +79,7 @@ fn above(delay: u32, base: u32) -> u32 {
 
 /// Minima of the last minutes.
 #[derive(Debug)]
-struct BaseHistory {
+pub(super) struct BaseHistory {
     minutes: [Option<u32>; BASE_HISTORY],
     index: usize,
     since: Instant,
@@ -87,12 +87,17 @@ struct BaseHistory {
 }
 
 impl BaseHistory {
-    fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self { minutes: [None; BASE_HISTORY], index: 0, since: now, base: None }
     }
 
+    /// The lowest of all; 0 before the first sample.
+    pub(super) fn lowest(&self) -> u32 {
+        self.base.unwrap_or(0)
+    }
+
     /// Takes a sample; returns by how much the base fell.
-    fn update(&mut self, now: Instant, sample: u32) -> u32 {
+    pub(super) fn update(&mut self, now: Instant, sample: u32) -> u32 {
         let mut turned = false;
         while now.saturating_duration_since(self.since) >= MINUTE {
             self.since += MINUTE;

@@ -13,7 +13,7 @@
 use std::time::{Duration, Instant};
 
 use super::delay::DelayFilter;
-use super::{Ack, Controller, ControllerFactory, Loss};
+use super::{Ack, Controller, ControllerFactory, INITIAL_PACKETS, Loss, MAX_WINDOW, MIN_PACKETS, PERSISTENT};
 
 /// Parameters of [`Ledbat`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,18 +173,6 @@ const TARGET: Duration = Duration::from_millis(100);
 
 /// libutp `MAX_CWND_INCREASE_BYTES_PER_RTT`, libtorrent `utp_gain_factor`.
 const GAIN: u64 = 3000;
-
-/// RFC 6928: ten packets.
-const INITIAL_PACKETS: u64 = 10;
-
-/// RFC 6817 2.4.2 MIN_CWND.
-const MIN_PACKETS: u64 = 2;
-
-/// No sequence space holds more: 32 767 packets of 9000 bytes.
-const MAX_WINDOW: u64 = 32_767 * 9_000;
-
-/// Time-outs in a row that mean that the path, not a packet, is gone.
-const PERSISTENT: u32 = 2;
 
 #[cfg(test)]
 #[path = "ledbat_tests.rs"]

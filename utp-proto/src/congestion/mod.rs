@@ -1,16 +1,28 @@
 //! Congestion control behind one trait: [`Controller`] per connection, made by a
-//! [`ControllerFactory`] that [`Config::congestion`](crate::Config::congestion) takes. Users may
+//! [`ControllerFactory`] that [`Config::congestion`](crate::Config::congestion) takes for all connections
+//! of an endpoint, and [`Connection::set_congestion`](crate::Connection::set_congestion) for one. Users may
 //! bring their own.
+//!
+//! - [`Ledbat`]: background, as deployed peers do it.
+//! - [`LedbatPp`]: background, as the draft of its successor has it.
+//! - [`Cubic`]: foreground, TCP's equal.
+//! - [`FixedWindow`]: tests and private links.
 
+mod cubic;
 mod delay;
 mod fixed;
+mod hystart;
 mod ledbat;
+mod ledbat_pp;
+mod rounds;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
+pub use cubic::{Cubic, CubicConfig};
 pub use fixed::FixedWindow;
 pub use ledbat::{Ledbat, LedbatConfig};
+pub use ledbat_pp::{LedbatPp, LedbatPpConfig};
 
 /// Decides how many bytes one connection may have in flight.
 ///
@@ -109,3 +121,15 @@ pub struct Loss {
     /// nothing came through for a long time (RFC 9002 7.6, persistent congestion).
     pub timeouts: u32,
 }
+
+/// RFC 6928: ten packets.
+const INITIAL_PACKETS: u64 = 10;
+
+/// RFC 6817 2.4.2 MIN_CWND, RFC 9002 7.2 kMinimumWindow.
+const MIN_PACKETS: u64 = 2;
+
+/// No sequence space holds more: 32 767 packets of 9000 bytes.
+const MAX_WINDOW: u64 = 32_767 * 9_000;
+
+/// Time-outs in a row that mean that the path, not a packet, is gone.
+const PERSISTENT: u32 = 2;

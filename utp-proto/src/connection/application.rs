@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Connection, Context, Pending, Phase, Sending, micros};
 use crate::buffer::{Pools, SendBuffer};
+use crate::congestion::ControllerFactory;
 use crate::{CloseReason, ConnectionStats, PathError, ReadError, WriteError};
 
 impl Connection {
@@ -181,6 +182,12 @@ impl Connection {
 
     pub(crate) fn bytes_acked(&self) -> u64 {
         self.acked
+    }
+
+    /// Gives the connection another controller. What was learnt about packets and round trips stays.
+    pub(crate) fn set_congestion(&mut self, cx: &Context<'_>, factory: &dyn ControllerFactory) {
+        self.controller = factory.build(cx.clock.instant(cx.now), self.mss());
+        self.update_pacing(cx.now);
     }
 
     pub(crate) fn stats(&self) -> ConnectionStats {

@@ -305,3 +305,22 @@ fn closing_while_opening_with_data_delivers_it_and_ends_whatever_the_peer_sends(
     );
     assert_eq!(pair.ends[0].open_connections(), 0);
 }
+
+#[test]
+fn each_connection_may_have_a_controller_of_its_own() {
+    let mut pair = Pair::new(Config::default());
+    let [a, b] = [0, 1].map(|_| pair.ends[0].connect(pair.now, address(1)).unwrap());
+    let fixed = crate::congestion::FixedWindow { bytes: 5_000 };
+    pair.ends[0].connection(a).unwrap().set_congestion(&fixed);
+    for handle in [a, b] {
+        assert_eq!(pair.ends[0].connection(handle).unwrap().write(&[7; 500_000]).unwrap(), 500_000);
+    }
+    let until = pair.now + Duration::from_millis(100);
+    while pair.step(until) {
+        let flight = pair.ends[0].connection(a).unwrap().stats().bytes_in_flight;
+        assert!(flight <= 5_000, "{flight}");
+    }
+    let [a, b] = [a, b].map(|handle| pair.ends[0].connection(handle).unwrap().stats().cwnd);
+    assert_eq!(a, 5_000);
+    assert!(b > 20_000, "{b}");
+}

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::Endpoint;
+use crate::congestion::ControllerFactory;
 use crate::connection::{Connection as Machine, Context};
 use crate::{CloseReason, ConnectionStats, ReadError, WriteError};
 
@@ -98,6 +99,14 @@ impl<'a> Connection<'a> {
     /// `Closed` follows.
     pub fn abort(&mut self) {
         self.with(|c, cx| c.abort(cx));
+    }
+
+    /// Congestion control of this connection from now on, instead of that of
+    /// [`Config::congestion`](crate::Config::congestion): foreground and background transfers can share an
+    /// endpoint. At any time; the new controller starts as for a new connection, so best right after
+    /// [`connect`](Endpoint::connect) or [`accept`](Endpoint::accept).
+    pub fn set_congestion(&mut self, controller: &dyn ControllerFactory) {
+        self.with(|c, cx| c.set_congestion(cx, controller));
     }
 
     /// Whether the handshake was completed (stays true afterwards).
