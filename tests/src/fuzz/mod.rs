@@ -7,11 +7,13 @@
 //! - `endpoint.rs`: one endpoint in front of the open Internet.
 //! - `connection.rs`: one established connection, its peer being the input.
 //! - `pair.rs`: two endpoints, the network between them being the input.
+//! - `cookie.rs`: an endpoint flooded with SYNs.
 //! - `handles.rs`: calls in any order on handles of any age.
 //! - `input.rs`: how bytes become actions. `watch.rs`: an endpoint whose contract is checked at each step.
 //! - [`seeds`]: inputs to start from.
 
 mod connection;
+mod cookie;
 mod endpoint;
 mod handles;
 mod input;
@@ -22,6 +24,7 @@ mod watch;
 mod wire;
 
 pub use connection::connection;
+pub use cookie::cookie;
 pub use endpoint::endpoint;
 pub use handles::handles;
 pub use pair::pair;
@@ -38,5 +41,6 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("endpoint", endpoint),
     ("connection", connection),
     ("pair", pair),
+    ("cookie", cookie),
     ("handles", handles),
 ];

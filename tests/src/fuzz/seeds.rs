@@ -19,6 +19,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     all.extend(endpoints().into_iter().map(|(name, bytes)| ("endpoint", name, bytes)));
     all.extend(connections().into_iter().map(|(name, bytes)| ("connection", name, bytes)));
     all.extend(pairs().into_iter().map(|(name, bytes)| ("pair", name, bytes)));
+    all.extend(cookies().into_iter().map(|(name, bytes)| ("cookie", name, bytes)));
     all.extend(handles().into_iter().map(|(name, bytes)| ("handles", name, bytes)));
     all
 }
@@ -144,6 +145,25 @@ fn pairs() -> Vec<Named> {
             script(&[open, write, &[12, 0, 0, 12], flush, &[12, 1, 0, 13], flush, &[7, 0, 0], &[0, 190]]),
         ),
         ("aborts", script(&[open, write, &[12, 1, 0, 14], flush, &[11, 0], flush, flush, write])),
+    ]
+}
+
+/// `Action`s of `cookie.rs`: 0 SYN, 4 confirmation, 7 wait, 8 accept and abort.
+fn cookies() -> Vec<Named> {
+    let syn = |from: u8, id: u8, seq: u8| vec![0, from, id, seq];
+    let confirm = |which: u8, kind: u8, seq: u8, ack: u8| vec![4, which, kind, seq, ack];
+    let script = |limit: u8, parts: &[Vec<u8>]| [vec![limit], parts.concat()].concat();
+    let (data, fin, state) = (0, 1, 2);
+    let flood: Vec<u8> = (0..12).flat_map(|n| syn(n, n, n)).collect();
+    vec![
+        ("entry", script(0, &[syn(0, 0, 0), confirm(0, data, 0, 0), vec![8]])),
+        ("cookies", script(0, &[flood.clone(), confirm(11, data, 0, 0), confirm(10, state, 0, 0), vec![8]])),
+        ("kept-alive", script(1, &[flood.clone(), vec![7, 190], confirm(11, state, 0, 255), vec![8]])),
+        ("too-late", script(1, &[flood.clone(), vec![7, 215, 7, 215], confirm(11, fin, 0, 0)])),
+        (
+            "guesses",
+            script(3, &[flood, confirm(9, data, 1, 0), confirm(9, data, 0, 1), confirm(8, fin, 0, 0)]),
+        ),
     ]
 }
 
