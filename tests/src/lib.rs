@@ -2,9 +2,16 @@
 
 #![deny(unsafe_code)] // but for the C interface of libutp, in `interop::libutp::ffi`
 
+#[cfg(feature = "interop")]
 pub mod bench;
+#[cfg(feature = "interop")]
 pub mod conformance;
+#[cfg(feature = "interop")]
 pub mod congestion;
+#[cfg(feature = "interop")]
 pub mod core_bench;
+pub mod fuzz;
+#[cfg(feature = "interop")]
 pub mod interop;
+pub mod packet;
 pub mod sim;

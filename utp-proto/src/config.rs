@@ -130,8 +130,9 @@ impl Config {
     }
 
     /// Incoming connections remembered between their SYN and the first packet that proves that the
-    /// peer has seen our answer. Default 4096 (under 128 bytes each); 1 to 1 048 576. At the bound
-    /// the SYN is dropped.
+    /// peer has seen our answer. Default 4096 (under 128 bytes each); 1 to 1 048 576. One network (/24, /64)
+    /// gets a 64th of it, 8 at least. At either bound a SYN is answered with a cookie in the initial sequence
+    /// number, and nothing is remembered; strays get no RESETs then until the last cookie is too old.
     pub fn half_open_limit(&mut self, connections: usize) -> Result<&mut Self, ConfigError> {
         check!((1..=1 << 20).contains(&connections), "half_open_limit", "1 to 1048576");
         self.half_open_limit = connections;
@@ -233,7 +234,8 @@ impl Config {
     }
 
     /// RESETs per second sent at most in answer to datagrams that fit nothing, for the whole
-    /// endpoint. Default 100; 0 sends none. A RESET is never larger than what it answers.
+    /// endpoint, and to one network (/24, /64) a quarter of that. Default 100; 0 sends none. A RESET is never
+    /// larger than what it answers.
     pub fn resets_per_second(&mut self, resets: u32) -> &mut Self {
         self.resets_per_second = resets;
         self

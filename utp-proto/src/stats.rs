@@ -99,13 +99,17 @@ pub struct EndpointStats {
     pub backlog: u64,
     /// Payload bytes that all connections hold, in both directions.
     pub memory: u64,
-    /// SYNs dropped because the backlog, the half-open table or the connection table was full.
+    /// SYNs, and confirmations of such, dropped because the backlog or the connection table was full.
     pub syns_dropped: u64,
+    /// SYNs answered with a cookie, because the half-open table, or its part for the peer's network, was full.
+    pub cookies_sent: u64,
+    /// Connections made from a cookie that came back.
+    pub cookies_confirmed: u64,
     /// SYNs refused because the endpoint does not listen.
     pub syns_refused: u64,
     /// RESETs sent to datagrams that fit nothing.
     pub resets_sent: u64,
-    /// RESETs not sent because of the rate limit.
+    /// RESETs not sent because of the rate limits, or while cookies are out.
     pub resets_suppressed: u64,
     /// Incoming RESETs that were not credible and therefore ignored.
     pub resets_ignored: u64,

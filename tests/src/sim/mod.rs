@@ -26,7 +26,7 @@
 mod app;
 mod host;
 mod link;
-mod monitor;
+pub(crate) mod monitor;
 mod network;
 pub mod random;
 mod rng;

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::link::Fate;
-use crate::interop::trace::Packet;
+use crate::packet::Packet;
 
 /// The last datagrams and the hash of all.
 #[derive(Debug)]

@@ -165,6 +165,9 @@ impl ReceiveBuffer {
         if distance > self.reorder_window || payload.len() > room {
             return Arrival::Overflow;
         }
+        if fin && distance == 0 {
+            self.set_fin(pools, seq); // before what waits behind it can follow it
+        }
         let arrival = match distance.checked_sub(1) {
             None => self.in_order(pools, payload),
             Some(slot) => self.out_of_order(pools, usize::from(slot), payload),

@@ -80,6 +80,17 @@ fn the_stream_ends_at_the_fin_and_nothing_behind_it_counts() {
 }
 
 #[test]
+fn a_fin_in_order_ends_the_stream_before_what_came_ahead_of_it() {
+    let (mut pools, mut buffer) = buffer();
+    let base = SeqNr(0xfffe);
+    buffer.insert(&mut pools, base.plus(1), b"behind", false);
+    buffer.insert(&mut pools, base, b"", true);
+    assert!(buffer.is_finished() && !buffer.has_gap());
+    assert_eq!((buffer.ack_nr(), buffer.readable()), (base, 0));
+    assert_eq!(buffer.insert(&mut pools, base.plus(1), b"behind", false), Arrival::Duplicate);
+}
+
+#[test]
 fn a_fin_with_payload_is_tolerated() {
     let (mut pools, mut buffer) = buffer();
     let arrival = buffer.insert(&mut pools, SeqNr(0xfffe), b"last", true);

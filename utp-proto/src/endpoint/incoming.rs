@@ -4,8 +4,10 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use super::half_open::HalfOpen;
+use super::key::Key;
 use super::replies::Reply;
-use super::table::{Entry, HalfOpen, Key, Linger};
+use super::table::{Entry, Linger};
 use super::{Endpoint, Verdict, blank};
 use crate::connection::{Connection as Machine, Context, Ids};
 use crate::time::{Time, micros};
@@ -63,14 +65,17 @@ impl Endpoint {
     fn handle_syn(&mut self, now: Time, key: Key, header: &Header) {
         if !self.listening {
             self.stats.syns_refused += 1;
-            self.reset(now, key.remote(), header);
+            self.reset(now, key, header);
             return;
         }
-        let full = self.table.half_open() >= self.config.half_open_limit
-            || self.backlog.len() >= self.config.backlog
-            || self.connections.len() >= self.config.max_connections;
-        if full {
+        if self.is_full() {
             self.stats.syns_dropped += 1;
+            return;
+        }
+        if !self.table.has_room(&key) && !self.config.speak_first {
+            let seq = self.cookies.give(now, key, header.seq_nr);
+            self.stats.cookies_sent += 1;
+            self.syn_ack(now, key, seq, header);
             return;
         }
         let seq = SeqNr(self.rng.u16());
@@ -88,11 +93,17 @@ impl Endpoint {
 
     /// The same answer for the same SYN; another number is another attempt.
     fn handle_repeated_syn(&mut self, now: Time, key: Key, half_open: HalfOpen, packet: &Packet<'_>) {
-        if half_open.syn == packet.header.seq_nr {
-            self.syn_ack(now, key, half_open.seq, &packet.header);
-        } else {
+        let header = &packet.header;
+        if half_open.syn == header.seq_nr {
+            self.syn_ack(now, key, half_open.seq, header);
+        } else if !self.listening {
             self.table.remove(&key);
-            self.handle_syn(now, key, &packet.header);
+            self.handle_syn(now, key, header);
+        } else {
+            // In place of the first: whoever guesses at numbers gets no more entries and no more time.
+            let seq = SeqNr(self.rng.u16());
+            self.table.insert_half_open(key, header.seq_nr, seq, now);
+            self.syn_ack(now, key, seq, header);
         }
     }
 
@@ -120,36 +131,60 @@ impl Endpoint {
         size: usize,
     ) {
         let header = &packet.header;
-        let expected = half_open.syn.plus(1);
-        let knows = header.ack_nr == half_open.seq.minus(1);
+        let HalfOpen { syn, seq, .. } = half_open;
         if header.kind == PacketType::Reset {
             // Deployed peers answer with either their last acknowledgement or the number they saw.
-            if knows || header.ack_nr == half_open.seq {
+            if header.ack_nr == seq.minus(1) || header.ack_nr == seq {
                 self.table.remove(&key);
             } else {
                 self.stats.resets_ignored += 1;
             }
             return;
         }
-        // The first that is heard of a silent initiator may be a keep-alive.
-        let keep_alive = header.kind == PacketType::State && header.ack_nr == half_open.seq.minus(2);
-        if !(knows || keep_alive) || !header.seq_nr.is_within(expected, self.config.reorder_window) {
-            self.stats.datagrams_unmatched += 1;
-            return;
+        let fits = header.seq_nr.is_within(syn.plus(1), self.config.reorder_window);
+        if fits && numbers_known(header).any(|known| known == seq) {
+            self.confirm(now, key, (seq, syn), packet, size);
+        } else if !self.handle_cookie(now, key, packet, size) {
+            self.stats.datagrams_unmatched += 1; // nor does it answer a cookie that was given out before
         }
+    }
+
+    /// The peer has proven that it saw our SYN-ACK.
+    fn confirm(&mut self, now: Time, key: Key, numbers: (SeqNr, SeqNr), packet: &Packet<'_>, size: usize) {
         if !self.listening {
             self.table.remove(&key);
             self.stats.syns_refused += 1;
-            self.reset(now, key.remote(), header);
-            return;
+            self.reset(now, key, &packet.header);
+        } else if self.is_full() {
+            self.stats.syns_dropped += 1; // it will be repeated
+        } else {
+            let slot = self.admit(now, key, numbers, true);
+            self.deliver(slot, now, packet, size);
         }
-        if self.backlog.len() >= self.config.backlog || self.connections.len() >= self.config.max_connections
-        {
-            self.stats.syns_dropped += 1;
-            return; // it will be repeated
+    }
+
+    /// Whether no connection can be taken now.
+    fn is_full(&self) -> bool {
+        self.backlog.len() >= self.config.backlog || self.connections.len() >= self.config.max_connections
+    }
+
+    /// A packet that fits nothing may confirm a connection that nothing but its numbers remembers: the
+    /// peer's first, which comes right after the SYN. Returns whether nothing else is to be done about it.
+    fn handle_cookie(&mut self, now: Time, key: Key, packet: &Packet<'_>, size: usize) -> bool {
+        let header = &packet.header;
+        if !self.cookies.are_out(now) || header.kind == PacketType::Reset {
+            return false;
         }
-        let slot = self.admit(now, key, (half_open.seq, half_open.syn), true);
-        self.deliver(slot, now, packet, size);
+        let syn = header.seq_nr.minus(1);
+        if let Some(seq) = numbers_known(header).find(|&seq| self.cookies.fits(now, key, syn, seq)) {
+            self.stats.cookies_confirmed += 1;
+            self.confirm(now, key, (seq, syn), packet, size);
+        } else {
+            // It may come from a peer whose first packet was lost, and which would take a RESET for the end.
+            self.stats.datagrams_unmatched += 1;
+            self.stats.resets_suppressed += 1;
+        }
+        true
     }
 
     /// Makes an incoming connection and queues it for the application.
@@ -172,7 +207,7 @@ impl Endpoint {
             }
             (_, None) => {
                 self.stats.datagrams_unmatched += 1;
-                return self.reset(now, key.remote(), header);
+                return self.reset(now, key, header);
             }
         };
         // libutp takes only what is numbered beyond our FIN, libtorrent only what is not: take turns, by
@@ -190,9 +225,12 @@ impl Endpoint {
 
     /// Fits no key. A RESET may carry the id that we send with; anything else is answered with one.
     fn handle_stray(&mut self, now: Time, key: Key, packet: &Packet<'_>, size: usize) {
+        if self.handle_cookie(now, key, packet, size) {
+            return;
+        }
         if packet.header.kind != PacketType::Reset {
             self.stats.datagrams_unmatched += 1;
-            self.reset(now, key.remote(), &packet.header);
+            self.reset(now, key, &packet.header);
             return;
         }
         for id in [key.id.wrapping_sub(1), key.id.wrapping_add(1)] {
@@ -208,8 +246,8 @@ impl Endpoint {
 
     /// Answers with a RESET, if the limiter allows: the id it came with, and its number as `ack_nr`, as
     /// libutp does.
-    fn reset(&mut self, now: Time, to: SocketAddr, cause: &Header) {
-        if !self.replies.reset_allowed(now) {
+    fn reset(&mut self, now: Time, key: Key, cause: &Header) {
+        if !self.replies.reset_allowed(now, key.network()) {
             self.stats.resets_suppressed += 1;
             return;
         }
@@ -219,6 +257,13 @@ impl Endpoint {
             connection_id: cause.connection_id,
             ..blank(SeqNr(self.rng.u16()), cause.seq_nr)
         };
-        self.replies.push(Reply { to, header });
+        self.replies.push(Reply { to: key.remote(), header });
     }
+}
+
+/// The numbers that the sender of a packet may have seen in our SYN-ACK: `ack_nr` is one less, and the first
+/// that is heard of a silent initiator may be a keep-alive, with another one less.
+fn numbers_known(header: &Header) -> impl Iterator<Item = SeqNr> + use<> {
+    let keep_alive = (header.kind == PacketType::State).then(|| header.ack_nr.plus(2));
+    std::iter::once(header.ack_nr.plus(1)).chain(keep_alive)
 }

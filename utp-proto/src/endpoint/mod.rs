@@ -2,10 +2,14 @@
 //!
 //! - `incoming.rs`: whose is a datagram, and what happens to those that are nobody's.
 //! - `view.rs`: the application's view of one connection.
-//! - `table.rs`: addresses and ids. `deadlines.rs`: time. `replies.rs`: stateless answers.
+//! - `table.rs`, `key.rs`: addresses and ids. `half_open.rs`, `cookie.rs`: what is not confirmed yet.
+//! - `deadlines.rs`: time. `replies.rs`: stateless answers.
 
+mod cookie;
 mod deadlines;
+mod half_open;
 mod incoming;
+mod key;
 mod replies;
 mod table;
 #[cfg(test)]
@@ -20,9 +24,11 @@ use std::time::Instant;
 
 use slab::Slab;
 
+use cookie::Cookies;
 use deadlines::Deadlines;
+use key::{Key, Keyed};
 use replies::{Replies, Reply};
-use table::{Key, Linger, Table};
+use table::{Linger, Table};
 pub use view::Connection;
 
 use crate::buffer::Pools;
@@ -106,6 +112,7 @@ pub struct Endpoint {
     clock: Clock,
     rng: Rng,
     table: Table,
+    cookies: Cookies,
     connections: Slab<Box<Slot>>,
     generation: u32,
     /// Slots that something happened to since they last had nothing to send.
@@ -148,8 +155,12 @@ impl Endpoint {
         let mut rng = Rng::new(seed);
         Self {
             clock: Clock::new(now, rng.u32()),
-            table: Table::new(rng.u64(), rng.u64(), micros(config.linger)),
-            rng,
+            table: Table::new(
+                Keyed::new(rng.u64(), rng.u64()),
+                micros(config.linger),
+                config.half_open_limit,
+            ),
+            cookies: Cookies::new(Keyed::new(rng.u64(), rng.u64()), micros(config.half_open_timeout)),
             connections: Slab::new(),
             generation: 0,
             ready: VecDeque::new(),
@@ -157,13 +168,14 @@ impl Endpoint {
             ended: None,
             deadlines: Deadlines::default(),
             backlog: VecDeque::new(),
-            replies: Replies::new(config.resets_per_second),
+            replies: Replies::new(Keyed::new(rng.u64(), rng.u64()), config.resets_per_second),
             pools: Pools::default(),
             listening: config.listen,
             memory: 0,
             now: Time::default(),
             stats: EndpointStats::default(),
             config,
+            rng,
         }
     }
 
@@ -335,7 +347,8 @@ impl Endpoint {
     /// Takes an incoming connection from the backlog.
     pub fn accept(&mut self) -> Option<ConnectionHandle> {
         while let Some(handle) = self.backlog.pop_front() {
-            if self.slot(handle).is_some() {
+            // One that is over already, and was reported so, is nothing to be accepted.
+            if self.slot(handle).is_some() && self.ended != Some(handle.slot) {
                 return Some(handle);
             }
         }

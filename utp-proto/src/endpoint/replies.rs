@@ -3,8 +3,10 @@
 //! whoever needed it will ask again.
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 use std::net::SocketAddr;
 
+use super::key::Keyed;
 use crate::time::Time;
 use crate::wire::Header;
 
@@ -19,18 +21,47 @@ pub(crate) struct Reply {
 #[derive(Debug)]
 pub(crate) struct Replies {
     ring: VecDeque<Reply>,
-    /// RESETs that may be sent now, in millionths.
-    tokens: u64,
-    at: Time,
+    resets: Bucket,
+    /// Of networks, by (hash of) their prefix; empty until there is one.
+    networks: Vec<Bucket>,
+    hasher: Keyed,
     per_second: u32,
 }
 
+/// A token bucket of one second's worth.
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    /// What may be sent at once, in millionths.
+    tokens: u64,
+    at: Time,
+}
+
+impl Bucket {
+    fn full(per_second: u32) -> Self {
+        Self { tokens: u64::from(per_second) * 1_000_000, at: Time::default() }
+    }
+
+    /// Fills up; whether there is one to be taken.
+    fn refill(&mut self, now: Time, per_second: u32) -> bool {
+        let rate = u64::from(per_second);
+        let earned = now.since(self.at).saturating_mul(rate);
+        self.tokens = self.tokens.saturating_add(earned).min(rate * 1_000_000);
+        self.at = self.at.max(now);
+        self.tokens >= 1_000_000
+    }
+
+    fn take(&mut self) {
+        self.tokens = self.tokens.saturating_sub(1_000_000);
+    }
+}
+
 impl Replies {
-    pub(crate) fn new(resets_per_second: u32) -> Self {
+    pub(crate) fn new(hasher: Keyed, resets_per_second: u32) -> Self {
         Self {
             ring: VecDeque::new(),
-            tokens: u64::from(resets_per_second) * 1_000_000,
-            at: Time::default(),
+            resets: Bucket::full(resets_per_second),
+            networks: Vec::new(),
+            hasher,
             per_second: resets_per_second,
         }
     }
@@ -50,19 +81,30 @@ impl Replies {
         self.ring.is_empty()
     }
 
-    /// Whether another RESET may be sent: a token bucket of one second's worth.
-    pub(crate) fn reset_allowed(&mut self, now: Time) -> bool {
-        let rate = u64::from(self.per_second);
-        let earned = now.since(self.at).saturating_mul(rate);
-        self.tokens = self.tokens.saturating_add(earned).min(rate * 1_000_000);
-        self.at = self.at.max(now);
-        let allowed = self.tokens >= 1_000_000;
+    /// Whether another RESET may be sent to this network.
+    pub(crate) fn reset_allowed(&mut self, now: Time, network: u64) -> bool {
+        let share = self.per_second.div_ceil(NETWORK_SHARE);
+        if self.networks.is_empty() {
+            self.networks = vec![Bucket::full(share); NETWORKS];
+        }
+        let index = self.hasher.hash_one(network) as usize % NETWORKS;
+        let Some(of_network) = self.networks.get_mut(index) else { return false };
+        // Both or neither: one network that is over its limit takes nothing from the others.
+        let allowed = of_network.refill(now, share) && self.resets.refill(now, self.per_second);
         if allowed {
-            self.tokens -= 1_000_000;
+            of_network.take();
+            self.resets.take();
         }
         allowed
     }
 }
+
+/// A network, /24 or /64, gets this part of the RESETs at most.
+const NETWORK_SHARE: u32 = 4;
+
+/// Token buckets of networks, 16 bytes each. Networks that share one, which nobody can arrange who does not
+/// know the key, share a limit.
+const NETWORKS: usize = 256;
 
 /// More than arrives in one receive batch; 64 bytes each.
 const CAPACITY: usize = 1024;
@@ -73,10 +115,20 @@ mod tests {
 
     #[test]
     fn resets_are_limited_to_the_rate() {
-        let mut replies = Replies::new(10);
-        let allowed = (0..10_000u64).filter(|i| replies.reset_allowed(Time(i * 1_000))).count();
+        let mut replies = Replies::new(Keyed::new(1, 2), 10);
+        let allowed = (0..10_000u64).filter(|&i| replies.reset_allowed(Time(i * 1_000), i)).count();
         assert!((100..=111).contains(&allowed), "{allowed}");
-        let mut none = Replies::new(0);
-        assert!(!none.reset_allowed(Time(1 << 40)));
+        let mut none = Replies::new(Keyed::new(1, 2), 0);
+        assert!(!none.reset_allowed(Time(1 << 40), 7));
+    }
+
+    #[test]
+    fn one_network_gets_a_quarter_and_leaves_the_rest_to_others() {
+        let mut replies = Replies::new(Keyed::new(1, 2), 100);
+        let alone = (0..10_000u64).filter(|&i| replies.reset_allowed(Time(i * 1_000), 1)).count();
+        assert!((250..=276).contains(&alone), "{alone}");
+        let mut replies = Replies::new(Keyed::new(1, 2), 100);
+        let both = (0..20_000u64).filter(|&i| replies.reset_allowed(Time(i * 500), i % 2)).count();
+        assert!((500..=552).contains(&both), "{both}");
     }
 }
