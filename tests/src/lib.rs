@@ -6,4 +6,5 @@ pub mod bench;
 pub mod conformance;
 pub mod core_bench;
 pub mod interop;
+pub mod puppet;
 pub mod sim;
