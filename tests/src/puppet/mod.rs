@@ -60,6 +60,8 @@ pub struct Puppet {
     pub measured: Measured,
     /// Its clock when the endpoint's time began.
     pub clock: u32,
+    /// How long the handshake takes it.
+    pub rtt: Duration,
     /// Whether the endpoint's application accepts whoever comes.
     pub accepts: bool,
     origin: Instant,
@@ -258,6 +260,7 @@ impl Puppet {
             flavour,
             measured: flavour.measured(),
             clock: 4_000_000_000, // wraps after five minutes
+            rtt: ms(10),
             accepts: true,
             origin,
             now: Duration::ZERO,
@@ -303,7 +306,7 @@ impl Puppet {
     pub fn accept(&mut self) {
         self.dial();
         self.expect(Kind::Syn);
-        self.wait(ms(10));
+        self.wait(self.rtt);
         self.send(state());
         assert_eq!(self.events, [Event::Connected]);
         self.expect_state();
@@ -315,7 +318,7 @@ impl Puppet {
     pub fn initiate(&mut self) {
         self.send(syn());
         self.expect_state();
-        self.wait(ms(10));
+        self.wait(self.rtt);
         self.send(state());
         assert_eq!(self.events, [Event::Incoming]);
         self.expect_nothing();

@@ -146,9 +146,7 @@ impl Connection {
         if let AckPlace::New(cumulative) = acks {
             let repeat = header.kind == PacketType::State && self.peer_window == header.wnd_size;
             if cumulative > 0 || !self.is_overtaken(header) {
-                self.peer_window = header.wnd_size;
-                self.window_told = header.timestamp;
-                self.note_peer_window(cx);
+                self.set_peer_window(cx, header);
             }
             self.handle_ack(cx, header, cumulative, packet.sack, repeat);
         }
@@ -333,11 +331,9 @@ impl Connection {
             return;
         }
         self.stats.spurious_retransmits += u64::from(acked.spurious_resends);
-        if self.timers.after_rto.is_some() {
-            self.outstanding.none_lost();
-        }
+        let restored = if self.timers.after_rto.is_some() { self.outstanding.none_lost() } else { 0 };
         if let Some(recovery) = &mut self.recovery {
-            recovery.spurious += acked.spurious;
+            recovery.spurious += acked.spurious + restored;
             if recovery.spurious >= recovery.lost {
                 self.recovery = None;
                 self.controller.on_spurious_loss();
