@@ -14,4 +14,5 @@ pub mod fuzz;
 #[cfg(feature = "interop")]
 pub mod interop;
 pub mod packet;
+pub mod puppet;
 pub mod sim;

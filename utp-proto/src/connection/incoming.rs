@@ -42,14 +42,22 @@ impl Connection {
             return false;
         }
         match header.kind {
-            PacketType::State => self.opened(cx, header),
+            // Numbered beyond what the peer has sent before, it is no SYN-ACK: the stream begins further down.
+            PacketType::State if !self.early.is_some_and(|early| is_behind(early, header.seq_nr)) => {
+                self.opened(cx, header)
+            }
             PacketType::Reset => {
                 self.close_with(cx, CloseReason::Refused);
                 true
             }
             // The peer speaks already, its SYN-ACK was lost or overtaken. What it says cannot be placed
             // and will be repeated; ask for the SYN-ACK.
-            PacketType::Data | PacketType::Fin => {
+            PacketType::Data | PacketType::Fin | PacketType::State => {
+                if header.kind != PacketType::State
+                    && self.early.is_none_or(|early| is_behind(header.seq_nr, early))
+                {
+                    self.early = Some(header.seq_nr);
+                }
                 if cx.now.since(self.timers.packet_sent) >= HURRIED_SYN && self.timers.syns < MAX_HURRIED_SYNS
                 {
                     self.timers.syn_at = cx.now;
@@ -137,9 +145,7 @@ impl Connection {
         if let AckPlace::New(cumulative) = acks {
             let repeat = header.kind == PacketType::State && self.peer_window == header.wnd_size;
             if cumulative > 0 || !self.is_overtaken(header) {
-                self.peer_window = header.wnd_size;
-                self.window_told = header.timestamp;
-                self.note_peer_window(cx);
+                self.set_peer_window(cx, header);
             }
             self.handle_ack(cx, header, cumulative, packet.sack, repeat);
         }
@@ -324,11 +330,9 @@ impl Connection {
             return;
         }
         self.stats.spurious_retransmits += u64::from(acked.spurious_resends);
-        if self.timers.after_rto.is_some() {
-            self.outstanding.none_lost();
-        }
+        let restored = if self.timers.after_rto.is_some() { self.outstanding.none_lost() } else { 0 };
         if let Some(recovery) = &mut self.recovery {
-            recovery.spurious += acked.spurious;
+            recovery.spurious += acked.spurious + restored;
             if recovery.spurious >= recovery.lost {
                 self.recovery = None;
                 self.controller.on_spurious_loss();
@@ -404,6 +408,11 @@ impl Connection {
             self.check_finished(cx);
         }
     }
+}
+
+/// Whether `seq` comes before `other`, both being of the same half of the number space.
+fn is_behind(seq: SeqNr, other: SeqNr) -> bool {
+    (1..0x8000).contains(&other.distance_from(seq))
 }
 
 /// Where an acceptable `ack_nr` stands.

@@ -99,6 +99,8 @@ pub(crate) struct Connection {
     bytes_read: u64,
     /// `timestamp_difference` to send: of the last packet received.
     reply_micro: u32,
+    /// The first of the numbers that came before the SYN-ACK: the peer's stream begins there or earlier.
+    early: Option<SeqNr>,
     /// The peer's FIN is counted in its later packets, as ours is in ours (libutp does, libtorrent not).
     peer_counts_fin: bool,
 
@@ -228,6 +230,7 @@ impl Connection {
             acks: Acks::default(),
             bytes_read: 0,
             reply_micro: 0,
+            early: None,
             peer_counts_fin: false,
             rtt: Rtt::new(config),
             mtu,

@@ -19,8 +19,10 @@ pub(crate) struct Sent {
     pub(crate) end: u64,
     /// When it was sent last.
     pub(crate) at: Time,
-    /// Number of its last transmission.
+    /// Number of its last transmission...
     tx: u64,
+    /// ...and of the one before that, if there was one.
+    previous_tx: u64,
     /// Payload bytes. Never changes: nor do the bytes themselves.
     pub(crate) len: u16,
     status: Status,
@@ -178,6 +180,7 @@ impl Outstanding {
             end,
             at: now,
             tx,
+            previous_tx: tx,
             len,
             status: Status::InFlight,
             transmissions: 1,
@@ -196,7 +199,7 @@ impl Outstanding {
         let tx = self.log_transmission(seq);
         let Some(packet) = self.get_mut(seq) else { return };
         packet.at = now;
-        packet.tx = tx;
+        packet.previous_tx = std::mem::replace(&mut packet.tx, tx);
         packet.probe = false;
         packet.transmissions = packet.transmissions.saturating_add(1);
         let large = usize::from(packet.len) > ALWAYS_PASSES;
@@ -316,10 +319,13 @@ impl Outstanding {
         }
         if !resent {
             acked.sample = acked.sample.max(Some(packet.at));
+        }
+        if !resent || too_soon {
+            let arrived = if too_soon { packet.previous_tx } else { packet.tx };
             // It arrived after transmissions that left later: the path reorders so far at least.
-            if let Some(distance) = delivered_before.and_then(|d| d.checked_sub(packet.tx)) {
+            if let Some(distance) = delivered_before.and_then(|d| d.checked_sub(arrived)) {
                 self.threshold = self.threshold.max(distance + 1).min(MAX_THRESHOLD);
-                if packet.status == Status::Lost {
+                if packet.status == Status::Lost || too_soon {
                     self.window_quarters = (self.window_quarters + 1).min(MAX_WINDOW_QUARTERS);
                 }
             }
@@ -454,8 +460,10 @@ impl Outstanding {
         losses
     }
 
-    /// The time-out was premature: what was taken for lost and not sent again is in flight after all.
-    pub(crate) fn none_lost(&mut self) {
+    /// The time-out was premature: what was taken for lost and not sent again is in flight after all. Gives
+    /// how many packets those are.
+    pub(crate) fn none_lost(&mut self) -> u32 {
+        let mut restored = 0;
         let lost = std::mem::take(&mut self.lost);
         for &seq in &lost {
             let next_tx = self.log_base + self.log.len() as u64;
@@ -467,8 +475,10 @@ impl Outstanding {
                 self.in_flight += len;
                 self.flight_packets += 1;
                 self.log.push_back(seq);
+                restored += 1;
             }
         }
+        restored
     }
 
     /// Whether some packet is taken for lost and waits to be sent again.

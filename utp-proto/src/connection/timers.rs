@@ -5,7 +5,7 @@ use super::incoming::CONFIRM_INTERVAL;
 use super::{Connection, Context, Phase, Sending};
 use crate::CloseReason;
 use crate::time::{Time, micros};
-use crate::wire::HEADER_LEN;
+use crate::wire::{HEADER_LEN, Header};
 
 /// Why time matters to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Connection {
         if !self.outstanding.is_empty() && self.state.phase() != Phase::SynSent {
             consider(self.outstanding.loss_deadline(&self.rtt), Timer::Reordering);
             consider(self.tail_loss_at(), Timer::TailLoss);
-            consider(Some(t.rto_from.plus(self.rtt.rto())), Timer::Retransmit);
+            consider(Some(t.rto_from.plus(self.rto())), Timer::Retransmit);
             consider(Some(t.progress.plus(micros(self.config.give_up_after))), Timer::GiveUp);
         }
         if self.outstanding.is_empty() && self.outstanding.holds_memory() {
@@ -74,8 +74,20 @@ impl Connection {
     fn tail_loss_at(&self) -> Option<Time> {
         let t = &self.timers;
         let idle = t.tail_probed || t.tail_due || t.after_rto.is_some() || self.outstanding.has_lost();
-        (!idle && self.rtt.is_known() && self.outstanding.has_in_flight())
+        (!idle && !self.is_peer_full() && self.rtt.is_known() && self.outstanding.has_in_flight())
             .then(|| t.data_sent.max(t.rto_from).plus(self.rtt.probe_timeout()))
+    }
+
+    /// The time-out. A probe of a closed window that was dropped is repeated like the first one: a peer may
+    /// open its window without telling.
+    fn rto(&self) -> u64 {
+        let rto = self.rtt.rto();
+        if self.is_peer_full() { rto.min(MAX_PERSIST) } else { rto }
+    }
+
+    /// Whether the peer has closed its window: it drops what still comes.
+    fn is_peer_full(&self) -> bool {
+        self.peer_window < self.largest_window / 2 && (self.peer_window as usize) < self.mss()
     }
 
     /// When to probe the closed window: as often as a time-out would, up to what libutp waits.
@@ -86,14 +98,25 @@ impl Connection {
         from.plus(interval.min(MAX_PERSIST))
     }
 
-    /// The window the peer told is new.
-    pub(super) fn note_peer_window(&mut self, cx: &Context<'_>) {
+    /// Takes the window that the peer told in a packet.
+    pub(super) fn set_peer_window(&mut self, cx: &Context<'_>, header: &Header) {
+        let was_full = self.is_peer_full();
+        self.peer_window = header.wnd_size;
+        self.window_told = header.timestamp;
         self.largest_window = self.largest_window.max(self.peer_window);
-        if self.fits(self.mss()) > 0 {
-            self.timers.persist_backoff = 0;
-        } else {
+        if self.fits(self.mss()) == 0 {
             // A peer that tells that it has no room is alive, whatever it drops.
             self.timers.progress = cx.now;
+            return;
+        }
+        self.timers.persist_backoff = 0;
+        if was_full && self.timers.after_rto.take().is_some() {
+            // What it dropped meanwhile goes again now, not when the time-out comes.
+            self.rtt.reset_backoff();
+            self.timers.rto_from = cx.now;
+            if cx.now.since(self.timers.data_sent) > self.rtt.smoothed() {
+                self.outstanding.all_lost();
+            }
         }
     }
 
@@ -156,11 +179,9 @@ impl Connection {
         self.timers.after_rto = Some(1);
         self.timers.tail_due = false;
         self.duplicate_acks = 0;
-        let window_closed =
-            self.peer_window < self.largest_window / 2 && (self.peer_window as usize) < self.mss();
         let flight = self.outstanding.in_flight();
         let losses = self.outstanding.all_lost();
-        if window_closed {
+        if self.is_peer_full() {
             return; // what is behind a closed window was dropped by the peer, not by the network
         }
         self.stats.timeouts += 1;
