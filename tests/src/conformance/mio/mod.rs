@@ -4,22 +4,26 @@
 //! for each socket, on a thread, which takes turns, and wakes tasks when events concern them. Tasks look at
 //! the socket itself whenever they are polled, all under one lock. Any executor will do; it is tokio's.
 
+mod bridge;
+
 use std::collections::HashMap;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Instant;
 
-use mio::{Events, Interest, Token};
+use mio::{Interest, Token};
 use utp_driver::events::SocketEvent;
 use utp_mio::text::{Encoding, encode};
 use utp_mio::{
-    BufferSizes, Connection, ConnectionEvent, ConnectionHandle, ConnectionStats, Ending, Event, ReadError,
-    SocketConfig, SocketStats, StreamEvent, StreamEvents, Turn, UtpSocket, View, WriteError,
+    BufferSizes, Connection, ConnectionHandle, ConnectionStats, Ending, ReadError, SocketConfig, SocketStats,
+    StreamEvent, StreamEvents, UtpSocket, WriteError,
 };
+
+use bridge::{About, Bridge, Entry, State};
 
 use super::Adapter;
 use super::tokio::Tokio;
@@ -28,183 +32,6 @@ use super::tools::write_all;
 /// mio.
 #[derive(Debug)]
 pub struct Mio;
-
-/// What an event loop and the tasks of its socket share.
-struct Bridge {
-    state: Mutex<State>,
-    waker: mio::Waker,
-}
-
-struct State {
-    socket: UtpSocket,
-    streams: HashMap<ConnectionHandle, Entry>,
-    /// Tasks that want to look again after the next turn.
-    curious: Vec<Waker>,
-    /// Times that the socket said that it is closed.
-    closed: u64,
-    /// [`Socket`]s.
-    owners: usize,
-    /// What `socket_event` still has to tell, and has told.
-    unannounced: bool,
-    close_told: bool,
-}
-
-/// A stream that a case holds.
-struct Entry {
-    /// Tasks that wait for its next event.
-    tasks: Vec<Waker>,
-    finished: bool,
-    events: StreamEvents,
-    end: Option<Box<End>>,
-}
-
-/// The last look at a connection.
-struct End {
-    ending: Ending,
-    stats: ConnectionStats,
-    read: Result<bool, ReadError>,
-    connected: bool,
-    peer_finished: bool,
-    error: Option<io::ErrorKind>,
-}
-
-/// Whose next event a task waits for.
-#[derive(Clone, Copy)]
-enum About {
-    Socket,
-    Stream(ConnectionHandle),
-}
-
-impl Bridge {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("the event loop is well")
-    }
-
-    /// Does something to the socket. If that gives it something to do, the event loop learns it.
-    fn with<T>(&self, operation: impl FnOnce(&mut State) -> T) -> T {
-        let mut state = self.lock();
-        let result = operation(&mut state);
-        if state.socket.deadline().is_some_and(|deadline| deadline <= Instant::now()) {
-            self.wake();
-        }
-        result
-    }
-
-    fn wake(&self) {
-        self.waker.wake().expect("wake the event loop");
-    }
-
-    /// Waits until `check` gives something.
-    async fn wait<T>(&self, about: About, mut check: impl FnMut(&mut State) -> Option<T>) -> T {
-        poll_fn(|cx| {
-            self.with(|state| {
-                if let Some(result) = check(state) {
-                    return Poll::Ready(result);
-                }
-                let tasks = match about {
-                    About::Socket => &mut state.curious,
-                    About::Stream(handle) => &mut state.entry(handle).tasks,
-                };
-                if !tasks.iter().any(|known| known.will_wake(cx.waker())) {
-                    tasks.push(cx.waker().clone());
-                }
-                Poll::Pending
-            })
-        })
-        .await
-    }
-
-    /// The event loop.
-    fn run(&self, mut poll: mio::Poll) {
-        let mut events = Events::with_capacity(16);
-        let mut wakers = Vec::new();
-        loop {
-            let mut state = self.lock();
-            let turn = state.socket.turn(Instant::now()).expect("a turn");
-            while let Some(event) = state.socket.poll_event() {
-                state.notice(event, &mut wakers);
-            }
-            wakers.append(&mut state.curious);
-            if state.owners == 0 && state.streams.is_empty() && state.socket.is_idle() {
-                return;
-            }
-            let deadline = state.socket.deadline();
-            drop(state);
-            wakers.drain(..).for_each(Waker::wake);
-            if turn == Turn::Wait {
-                let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-                match poll.poll(&mut events, timeout) {
-                    Err(error) if error.kind() != io::ErrorKind::Interrupted => panic!("poll: {error}"),
-                    _ => {}
-                }
-            }
-        }
-    }
-}
-
-impl State {
-    fn notice(&mut self, event: Event, wakers: &mut Vec<Waker>) {
-        match event {
-            Event::Connection(handle, event) => {
-                let Some(entry) = self.streams.get_mut(&handle) else { return };
-                assert!(entry.end.is_none(), "{event:?} after the end");
-                if let ConnectionEvent::Closed { reason } = event {
-                    let mut connection = self.socket.connection(handle).expect("one last look");
-                    let (stats, read) = (connection.stats(), connection.read_state());
-                    let View::Over { ending, connected, peer_finished, error } = View::of(&mut connection)
-                    else {
-                        panic!("{event:?} before everything was read")
-                    };
-                    assert_eq!(ending.reason, reason);
-                    let error = error.map(|error| error.kind());
-                    entry.end = Some(Box::new(End { ending, stats, read, connected, peer_finished, error }));
-                }
-                wakers.append(&mut entry.tasks);
-            }
-            Event::Closed => self.closed += 1,
-            // Tasks that wait for these look after each turn.
-            _ => {}
-        }
-    }
-
-    /// The entry of a stream that a case holds.
-    fn entry(&mut self, handle: ConnectionHandle) -> &mut Entry {
-        self.streams.get_mut(&handle).expect("a stream that is held")
-    }
-
-    /// What happens next on a stream, in the terms of Node.js.
-    fn stream_event(&mut self, handle: ConnectionHandle) -> Poll<Option<StreamEvent>> {
-        let entry = self.streams.get_mut(&handle).expect("a stream that is held");
-        match &entry.end {
-            Some(end) => entry.events.next(end.view()),
-            None => {
-                let mut connection = self.socket.connection(handle).expect("a connection that has not ended");
-                entry.events.next(View::of(&mut connection))
-            }
-        }
-    }
-
-    /// A connection, or how it ended.
-    fn connection(&mut self, handle: ConnectionHandle) -> Result<Connection<'_>, &End> {
-        let Self { socket, streams, .. } = self;
-        match &streams.get(&handle).expect("a stream that is held").end {
-            Some(end) => Err(end),
-            None => Ok(socket.connection(handle).expect("a connection that has not ended")),
-        }
-    }
-}
-
-impl End {
-    fn view(&self) -> View<'static, 'static> {
-        let Self { ending, connected, peer_finished, .. } = *self;
-        View::Over { ending, connected, peer_finished, error: self.error.map(io::Error::from) }
-    }
-
-    /// Whether everything had been delivered.
-    fn delivered(&self) -> io::Result<()> {
-        if self.ending.is_delivered() { Ok(()) } else { Err(self.ending.reason.into()) }
-    }
-}
 
 /// A socket and its event loop.
 #[allow(missing_debug_implementations)]
