@@ -72,22 +72,22 @@ impl Endpoint {
             self.stats.syns_dropped += 1;
             return;
         }
-        if !self.table.has_room(&key) && !self.config.speak_first {
-            let seq = self.cookies.give(now, key, header.seq_nr);
-            self.stats.cookies_sent += 1;
-            self.syn_ack(now, key, seq, header);
-            return;
-        }
-        let seq = SeqNr(self.rng.u16());
         if self.config.speak_first {
+            let seq = SeqNr(self.rng.u16());
             let slot = self.admit(now, key, (seq, header.seq_nr), false);
             if let Some(entry) = self.connections.get_mut(slot as usize) {
                 entry.connection.hint_window(header.wnd_size);
             }
             return;
         }
-        let expires = now.plus(micros(self.config.half_open_timeout));
-        self.table.insert_half_open(key, header.seq_nr, seq, expires);
+        let seq = self.cookies.number(now, key, header.seq_nr);
+        if self.table.has_room(&key) {
+            let expires = now.plus(micros(self.config.half_open_timeout));
+            self.table.insert_half_open(key, header.seq_nr, seq, expires);
+        } else {
+            self.cookies.note(now);
+            self.stats.cookies_sent += 1;
+        }
         self.syn_ack(now, key, seq, header);
     }
 
@@ -101,7 +101,7 @@ impl Endpoint {
             self.handle_syn(now, key, header);
         } else {
             // In place of the first: whoever guesses at numbers gets no more entries and no more time.
-            let seq = SeqNr(self.rng.u16());
+            let seq = self.cookies.number(now, key, header.seq_nr);
             self.table.insert_half_open(key, header.seq_nr, seq, now);
             self.syn_ack(now, key, seq, header);
         }
