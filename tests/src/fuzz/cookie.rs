@@ -128,8 +128,9 @@ impl Flood {
         self.us.settle();
         for (to, datagram) in self.us.sent.drain(..) {
             let header = Packet::parse(&datagram).expect("uTP").header;
-            if header.kind == PacketType::State && header.connection_id == number {
-                assert_eq!((to, header.ack_nr), (address(from), SeqNr(seq)));
+            let answers = header.kind == PacketType::State && header.connection_id == number;
+            if answers && to == address(from) && !self.used.contains(&(from, id)) {
+                assert_eq!(header.ack_nr, SeqNr(seq));
                 self.seen.push(Seen { from, id, syn: seq, seq: header.seq_nr.0, at: self.us.now });
             }
         }

@@ -175,8 +175,10 @@ impl Net {
                 }
                 assert_eq!(to, address(1 - end as u8));
                 let id = Packet::parse(&datagram).expect("uTP").header.connection_id;
-                let ours = |app: &App| us.endpoint.connection(app.handle).is_some_and(|c| c.ids().1 == id);
-                if !us.live.iter().any(ours) {
+                let mut live = us.live.iter().filter_map(|app| {
+                    us.endpoint.connection(app.handle).map(|c| (c.remote_addr(), c.ids().1))
+                });
+                if !live.any(|other| other == (to, id)) {
                     // Answers for what is not, or not any more: a late SYN may begin it all over again.
                     self.monitor.forget(end, 1 - end, id);
                 } else if let Err(what) = self.monitor.check(end, 1 - end, &datagram) {

@@ -27,10 +27,15 @@ impl Cookies {
         Self { hasher, period: period.max(1), given: None }
     }
 
-    /// The number to answer a SYN with.
-    pub(crate) fn give(&mut self, now: Time, key: Key, syn: SeqNr) -> SeqNr {
-        self.given = self.given.max(Some(now));
+    /// The number to answer a SYN with. Entries of the table have it too, so that a SYN that is repeated
+    /// gets the same answer whether there is room for it by then or not.
+    pub(crate) fn number(&self, now: Time, key: Key, syn: SeqNr) -> SeqNr {
         self.hash(key, syn, now.0 / self.period)
+    }
+
+    /// The number is all that remembers a SYN that was answered now.
+    pub(crate) fn note(&mut self, now: Time) {
+        self.given = self.given.max(Some(now));
     }
 
     /// Whether any that was given out may still be good.
@@ -61,12 +66,17 @@ mod tests {
         Key::new(std::net::SocketAddr::from(([192, 0, 2, 1], port)), id)
     }
 
+    fn give(cookies: &mut Cookies, now: Time, key: Key, syn: SeqNr) -> SeqNr {
+        cookies.note(now);
+        cookies.number(now, key, syn)
+    }
+
     #[test]
     fn one_is_good_for_a_period_and_for_two_at_most() {
         let mut cookies = Cookies::new(Keyed::new(1, 2), 1000);
         assert!(!cookies.are_out(Time(0)));
         for start in [0, 1, 500, 999, 1000, 123_456] {
-            let seq = cookies.give(Time(start), key(1, 1), SeqNr(7));
+            let seq = give(&mut cookies, Time(start), key(1, 1), SeqNr(7));
             for (age, good) in [(0, true), (1000, true), (2000, false), (1 << 40, false)] {
                 assert_eq!(cookies.fits(Time(start + age), key(1, 1), SeqNr(7), seq), good, "{start} {age}");
                 assert!(cookies.are_out(Time(start + age)) || !good);
@@ -78,7 +88,7 @@ mod tests {
     #[test]
     fn one_of_65536_guesses_passes_per_period() {
         let mut cookies = Cookies::new(Keyed::new(1, 2), 1000);
-        let _ = cookies.give(Time(5000), key(1, 1), SeqNr(7));
+        let _ = give(&mut cookies, Time(5000), key(1, 1), SeqNr(7));
         let fits = |port, id, syn| {
             (0..=u16::MAX)
                 .filter(|&seq| cookies.fits(Time(5000), key(port, id), SeqNr(syn), SeqNr(seq)))
@@ -92,15 +102,15 @@ mod tests {
     fn everything_that_it_stands_for_counts() {
         let mut cookies = Cookies::new(Keyed::new(1, 2), 1000);
         let mut other = Cookies::new(Keyed::new(1, 3), 1000);
-        let one = cookies.give(Time(0), key(1, 1), SeqNr(7));
+        let one = give(&mut cookies, Time(0), key(1, 1), SeqNr(7));
         let others = [
-            cookies.give(Time(0), key(2, 1), SeqNr(7)),
-            cookies.give(Time(0), key(1, 2), SeqNr(7)),
-            cookies.give(Time(0), key(1, 1), SeqNr(8)),
-            cookies.give(Time(1000), key(1, 1), SeqNr(7)),
-            other.give(Time(0), key(1, 1), SeqNr(7)),
+            give(&mut cookies, Time(0), key(2, 1), SeqNr(7)),
+            give(&mut cookies, Time(0), key(1, 2), SeqNr(7)),
+            give(&mut cookies, Time(0), key(1, 1), SeqNr(8)),
+            give(&mut cookies, Time(1000), key(1, 1), SeqNr(7)),
+            give(&mut other, Time(0), key(1, 1), SeqNr(7)),
         ];
         assert!(others.iter().all(|seq| *seq != one));
-        assert_eq!(cookies.give(Time(999), key(1, 1), SeqNr(7)), one);
+        assert_eq!(give(&mut cookies, Time(999), key(1, 1), SeqNr(7)), one);
     }
 }

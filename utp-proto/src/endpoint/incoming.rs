@@ -9,6 +9,7 @@ use super::key::Key;
 use super::replies::Reply;
 use super::table::{Entry, Linger};
 use super::{Endpoint, Verdict, blank};
+use crate::buffer::largest_window;
 use crate::connection::{Connection as Machine, Context, Ids};
 use crate::time::{Time, micros};
 use crate::wire::{Header, Packet, PacketType, ParseError, SeqNr};
@@ -72,22 +73,22 @@ impl Endpoint {
             self.stats.syns_dropped += 1;
             return;
         }
-        if !self.table.has_room(&key) && !self.config.speak_first {
-            let seq = self.cookies.give(now, key, header.seq_nr);
-            self.stats.cookies_sent += 1;
-            self.syn_ack(now, key, seq, header);
-            return;
-        }
-        let seq = SeqNr(self.rng.u16());
         if self.config.speak_first {
+            let seq = SeqNr(self.rng.u16());
             let slot = self.admit(now, key, (seq, header.seq_nr), false);
             if let Some(entry) = self.connections.get_mut(slot as usize) {
                 entry.connection.hint_window(header.wnd_size);
             }
             return;
         }
-        let expires = now.plus(micros(self.config.half_open_timeout));
-        self.table.insert_half_open(key, header.seq_nr, seq, expires);
+        let seq = self.cookies.number(now, key, header.seq_nr);
+        if self.table.has_room(&key) {
+            let expires = now.plus(micros(self.config.half_open_timeout));
+            self.table.insert_half_open(key, header.seq_nr, seq, expires);
+        } else {
+            self.cookies.note(now);
+            self.stats.cookies_sent += 1;
+        }
         self.syn_ack(now, key, seq, header);
     }
 
@@ -101,7 +102,7 @@ impl Endpoint {
             self.handle_syn(now, key, header);
         } else {
             // In place of the first: whoever guesses at numbers gets no more entries and no more time.
-            let seq = SeqNr(self.rng.u16());
+            let seq = self.cookies.number(now, key, header.seq_nr);
             self.table.insert_half_open(key, header.seq_nr, seq, now);
             self.syn_ack(now, key, seq, header);
         }
@@ -115,7 +116,7 @@ impl Endpoint {
             } else {
                 self.clock.wire(now).since(syn.timestamp)
             },
-            wnd_size: self.config.receive_buffer.min(u32::MAX as usize) as u32,
+            wnd_size: largest_window(self.config.receive_buffer).min(u32::MAX as usize) as u32,
             ..blank(seq, syn.seq_nr)
         };
         self.replies.push(Reply { to: key.remote(), header });
@@ -216,7 +217,7 @@ impl Endpoint {
         let answer = Header {
             connection_id: linger.send_id,
             timestamp_difference: self.clock.wire(now).since(header.timestamp),
-            wnd_size: self.config.receive_buffer.min(u32::MAX as usize) as u32,
+            wnd_size: largest_window(self.config.receive_buffer).min(u32::MAX as usize) as u32,
             ..blank(next, ack)
         };
         self.table.extend_linger(now, &key);
