@@ -15,13 +15,15 @@ pub mod tables;
 use std::sync::Arc;
 use std::time::Duration;
 
-use utp_proto::congestion::{ControllerFactory, CubicConfig, LedbatConfig, LedbatPpConfig};
+use utp_proto::congestion::{ControllerFactory, CubicConfig, EbbConfig, LedbatConfig, LedbatPpConfig};
 
 pub use run::{Flow, Queue, Run, Sample, Scenario};
 
 /// The controllers that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
+    /// Our own.
+    Ebb,
     /// LEDBAT with deployed constants.
     Ledbat,
     /// LEDBAT++.
@@ -32,12 +34,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them, the default first.
-    pub const ALL: [Self; 3] = [Self::Ledbat, Self::LedbatPp, Self::Cubic];
+    pub const ALL: [Self; 4] = [Self::Ebb, Self::Ledbat, Self::LedbatPp, Self::Cubic];
 
     /// As on the command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Ebb => "ebb",
             Self::Ledbat => "ledbat",
             Self::LedbatPp => "ledbat++",
             Self::Cubic => "cubic",
@@ -54,6 +57,7 @@ impl Kind {
     #[must_use]
     pub fn factory(self) -> Arc<dyn ControllerFactory> {
         match self {
+            Self::Ebb => Arc::new(EbbConfig::default()),
             Self::Ledbat => Arc::new(LedbatConfig::default()),
             Self::LedbatPp => Arc::new(LedbatPpConfig::default()),
             Self::Cubic => Arc::new(CubicConfig::default()),
@@ -62,8 +66,9 @@ impl Kind {
 
     /// The queueing delay that it aims for on a path of this round-trip time; `None`: whatever there is.
     #[must_use]
-    pub fn target(self, _rtt: Duration) -> Option<Duration> {
+    pub fn target(self, rtt: Duration) -> Option<Duration> {
         match self {
+            Self::Ebb => Some(EbbConfig::default().target(rtt)),
             Self::Ledbat => Some(LedbatConfig::default().target),
             Self::LedbatPp => Some(LedbatPpConfig::default().target),
             Self::Cubic => None,

@@ -172,6 +172,7 @@ impl Scenario {
         let mut sample = Sample {
             at: world.now(),
             cwnd: Vec::new(),
+            base: Vec::new(),
             goodput: Vec::new(),
             resent: Vec::new(),
             link: world.take_link_stats(bottleneck),
@@ -179,6 +180,7 @@ impl Scenario {
         for (running, (a, _)) in under_way.iter_mut().zip(hosts) {
             let Some(conn) = running.conn else {
                 sample.cwnd.push(0);
+                sample.base.push(0);
                 sample.goodput.push(0.0);
                 sample.resent.push(0);
                 continue;
@@ -189,6 +191,7 @@ impl Scenario {
             let handle = world.dialer(conn).handle;
             let stats = world.at(*a).endpoint.connection(handle).map(|connection| connection.stats());
             sample.cwnd.push(stats.map_or(0, |stats| stats.cwnd));
+            sample.base.push(stats.map_or(0, |stats| stats.base_delay.as_micros() as u64));
             let resent = stats.map_or(running.resent, |stats| stats.retransmits);
             sample.resent.push(resent - running.resent);
             running.resent = resent;
@@ -229,6 +232,8 @@ pub struct Sample {
     pub at: Duration,
     /// Congestion window of each flow at its end, bytes.
     pub cwnd: Vec<u64>,
+    /// What each flow takes for the delay of the empty path, microseconds; in a frame of its own.
+    pub base: Vec<u64>,
     /// Payload delivered to each flow's receiver, bits per second.
     pub goodput: Vec<f64>,
     /// Packets that each flow sent again.

@@ -209,15 +209,17 @@ fn equals(kind: Kind, jobs: &mut Vec<Job>) {
         let last = 10 * (flows - 1);
         scenario.length = Duration::from_secs(last + 60);
         let case = format!("{flows} flows, {mbit} Mbit/s x {rtt} ms");
-        jobs.push(Job::new("equals", kind, scenario, case, move |kind, scenario| {
+        jobs.push(Job::new("equals", kind, scenario, case, move |_, scenario| {
             let run = scenario.run();
             let (jain, least) = run.fairness(last + 40, last + 60);
-            let mut figures = vec![
+            let waits = run.waits(last + 30, last + 60);
+            let figures = vec![
                 Figure::at_least("Jain", jain, "", 0.95),
                 Figure::at_least("smallest share of a fair one", 100.0 * least, "%", 50.0),
                 Figure::at_least("used", 100.0 * run.utilisation(last + 30, last + 60), "%", 95.0),
+                Figure::plain("queueing, mean", millis(waits.mean()), "ms"),
+                Figure::plain("p95", millis(waits.quantile(0.95)), "ms"),
             ];
-            figures.extend(queue_figures(kind, &run, last + 30, last + 60));
             (figures, run)
         }));
     }

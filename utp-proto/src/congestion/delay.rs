@@ -70,7 +70,7 @@ impl DelayFilter {
 }
 
 /// `delay - base` on the wrapping clock; a delay below the base is no queue.
-fn above(delay: u32, base: u32) -> u32 {
+pub(super) fn above(delay: u32, base: u32) -> u32 {
     match delay.wrapping_sub(base) {
         over if over < 1 << 31 => over,
         _ => 0,
@@ -132,7 +132,7 @@ impl BaseHistory {
 }
 
 /// The earlier one of two values of a wrapping clock.
-fn lower(a: u32, b: u32) -> u32 {
+pub(super) fn lower(a: u32, b: u32) -> u32 {
     if a.wrapping_sub(b) < 1 << 31 { b } else { a }
 }
 

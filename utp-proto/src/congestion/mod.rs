@@ -10,6 +10,7 @@
 
 mod cubic;
 mod delay;
+mod ebb;
 mod fixed;
 mod hystart;
 mod ledbat;
@@ -20,6 +21,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 pub use cubic::{Cubic, CubicConfig};
+pub use ebb::{Ebb, EbbConfig};
 pub use fixed::FixedWindow;
 pub use ledbat::{Ledbat, LedbatConfig};
 pub use ledbat_pp::{LedbatPp, LedbatPpConfig};

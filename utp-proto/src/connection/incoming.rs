@@ -276,7 +276,10 @@ impl Connection {
     /// Packets were delivered: measure, free, let the window grow.
     fn note_delivery(&mut self, cx: &mut Context<'_>, header: &Header, acked: &Acked, flight_before: u64) {
         let now = cx.now;
-        let sample = acked.sample.filter(|_| !acked.resent).map(|sent| now.since(sent));
+        // Karn's rule: an acknowledgement that covers packets sent twice tells nothing, unless what was sent last
+        // of all that it covers was sent once and the peer reports packets as they arrive.
+        let clear = |sent| !acked.resent || (self.peer_sacks && sent >= acked.newest);
+        let sample = acked.sample.filter(|&sent| clear(sent)).map(|sent| now.since(sent));
         if let Some(rtt) = sample {
             self.rtt.sample(now, rtt);
         }

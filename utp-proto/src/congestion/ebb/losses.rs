@@ -1,0 +1,116 @@
+//! Whether a loss means a full queue, or only a path that loses packets.
+//!
+//! What is lost while the queue is short tells how many packets the path loses by itself. With a long queue no more
+//! than that is lost for the same reason. "Long" is measured by the longest queue seen lately, so that a queue of a
+//! few packets is known for what it is.
+
+/// Losses of one connection, in packets.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    /// Delivered and lost in this round.
+    delivered: f64,
+    lost: f64,
+    /// Longest queue of late in microseconds, decaying.
+    peak: f64,
+    /// Delivered and lost while the queue was short, decaying.
+    quiet_delivered: f64,
+    quiet_lost: f64,
+    trial: Option<Trial>,
+}
+
+impl Losses {
+    /// `queueing`: as the last sample saw it; `least`: the least that the last few saw, which a late one does not
+    /// raise.
+    pub(super) fn on_delivered(&mut self, packets: f64, queueing: u64, least: u64) {
+        self.delivered += packets;
+        self.peak = self.peak.max(least as f64);
+        if self.is_short(queueing) {
+            self.quiet_delivered += packets;
+        }
+    }
+
+    /// Whether these losses are more than the path's own.
+    pub(super) fn on_lost(&mut self, packets: f64, queueing: u64) -> bool {
+        self.lost += packets;
+        let all = self.delivered + self.lost;
+        if self.lost > MOST * all + 3.0 * (MOST * all).sqrt() {
+            return true;
+        }
+        if self.is_short(queueing) {
+            self.quiet_lost += packets;
+            return false;
+        }
+        let expected = self.background() * all;
+        self.lost > 2.0 * expected + 3.0 * expected.sqrt()
+    }
+
+    /// Part of the packets that the path loses by itself.
+    fn background(&self) -> f64 {
+        (self.quiet_lost / (self.quiet_delivered + self.quiet_lost + PRIOR)).min(MOST)
+    }
+
+    fn is_short(&self, queueing: u64) -> bool {
+        (queueing as f64) < SHORT * self.peak || queueing < NOTHING
+    }
+
+    /// A reduction followed: finds out whether it helped. False if one is being tried already; it goes on.
+    pub(super) fn try_less(&mut self) -> bool {
+        let rate = self.lost / (self.delivered + self.lost).max(1.0);
+        let first = self.trial.is_none();
+        self.trial = Some(Trial { rate, rounds: 0, delivered: 0.0, lost: 0.0 });
+        first
+    }
+
+    /// A round trip is over. `Some` at the end of a trial: whether losses went on all the same, so that they
+    /// are the path's own.
+    pub(super) fn end_round(&mut self) -> Option<bool> {
+        let (delivered, lost) = (std::mem::take(&mut self.delivered), std::mem::take(&mut self.lost));
+        self.peak *= FORGET;
+        self.quiet_delivered *= KEEP;
+        self.quiet_lost *= KEEP;
+        let trial = self.trial.as_mut()?;
+        trial.rounds += 1;
+        // The first round trip still shows what was sent before the reduction.
+        if trial.rounds > 1 {
+            trial.delivered += delivered;
+            trial.lost += lost;
+        }
+        let expected = trial.rate * (trial.delivered + trial.lost);
+        let went_on = trial.lost >= 2.0 && trial.lost >= expected / 2.0;
+        if expected >= 4.0 || trial.rounds >= TRIAL {
+            self.trial = None;
+            return Some(went_on);
+        }
+        None
+    }
+}
+
+#[derive(Debug)]
+struct Trial {
+    /// Part of the packets lost before it.
+    rate: f64,
+    rounds: u32,
+    delivered: f64,
+    lost: f64,
+}
+
+/// A path that loses more than this is congested, whatever the delay says.
+const MOST: f64 = 0.15;
+
+/// Part of the longest queue that is a short one.
+const SHORT: f64 = 0.5;
+
+/// Of what was learnt while the queue was short so much is kept per round trip: it holds for a hundred...
+const KEEP: f64 = 0.97;
+
+/// ...and until then so many packets speak for a path without loss.
+const PRIOR: f64 = 30.0;
+
+/// Round trips after which a trial ends, however few packets there were.
+const TRIAL: u32 = 8;
+
+/// The longest queue is forgotten by half in 140 round trips.
+const FORGET: f64 = 0.995;
+
+/// Microseconds that are no queue.
+const NOTHING: u64 = 200;

@@ -1,0 +1,457 @@
+//! Ebb: background transport that fills an empty link at once and leaves it at once to anybody else.
+//!
+//! Of our own, from parts that are known to work, because none of the published ones does all of what uTP is for
+//! (`CONGESTION.md` has the figures):
+//!
+//! - **Signal**: queueing delay as round-trip time above the smallest one, as LEDBAT++ (no clock but ours has
+//!   a part in it, so that no peer's clock, skew, drift or lie matters). `path.rs`.
+//! - **Target**: a twelfth of the round trip and a few milliseconds, 25 ms at most. CUBIC's queue is never
+//!   shorter than 0.4 of the round trip on a link with a queue of one bandwidth-delay product; a fixed target
+//!   of 60 or 100 ms is longer than that, and so takes half of the link from CUBIC.
+//! - **Law**: per round trip, `k * sqrt(window)` packets of growth while the queue is below the target, and a
+//!   part of the window proportional to the queue's excess over half the target as decrease, as AIMD with a
+//!   signal of many levels: flows that see the same queue converge to the same window, in a time that grows with
+//!   the square root of the rate instead of with the rate.
+//! - **Ebb**: a queue that does not go although the window does is somebody else's: the decrease gets stronger
+//!   every round trip, down to two packets.
+//! - **Flood**: when the queue has been short for two round trips, growth is a part of the window that doubles
+//!   with every round trip, up to a doubling of the window: a link left by others is filled within a second or two.
+//! - **Start**: the first burst tells the bottleneck's rate (`train.rs`); the window goes to half of it and
+//!   from there as in slow start.
+//! - **Drain**: every ten seconds the window goes below what the path holds for a round trip, so that the
+//!   empty round trip is measured, by this flow and by all others (LEDBAT++'s slowdown and BBR's ProbeRTT do
+//!   this at a higher price).
+//! - **Loss** with a long queue halves, loss that goes on although the queue is short costs what was lost
+//!   (`losses.rs`).
+
+mod losses;
+mod path;
+mod train;
+
+use std::time::{Duration, Instant};
+
+use losses::Losses;
+use path::{Path, noise};
+use train::Train;
+
+use super::rounds::Rounds;
+use super::{Ack, Controller, ControllerFactory, INITIAL_PACKETS, Loss, MAX_WINDOW, MIN_PACKETS, PERSISTENT};
+
+/// Parameters of [`Ebb`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EbbConfig {
+    /// Queueing delay to stay below, whatever the round trip. Default 25 ms; RFC 6817 allows 100 ms.
+    pub max_target: Duration,
+    /// Window of a new connection, in full packets. Default 10 (RFC 6928).
+    pub initial_packets: u64,
+}
+
+impl Default for EbbConfig {
+    fn default() -> Self {
+        Self { max_target: MAX_TARGET, initial_packets: INITIAL_PACKETS }
+    }
+}
+
+impl EbbConfig {
+    /// Queueing delay to stay below on a path with this round trip when it is empty.
+    #[must_use]
+    pub fn target(&self, round_trip: Duration) -> Duration {
+        (MIN_TARGET + round_trip / TARGET_PART).min(self.max_target)
+    }
+}
+
+impl ControllerFactory for EbbConfig {
+    fn build(&self, now: Instant, mss: usize) -> Box<dyn Controller> {
+        Box::new(Ebb::new(*self, now, mss))
+    }
+}
+
+/// State of one connection.
+#[derive(Debug)]
+pub struct Ebb {
+    config: EbbConfig,
+    mss: f64,
+    cwnd: f64,
+    srtt: Duration,
+    path: Path,
+    rounds: Rounds,
+    round: Round,
+    train: Train,
+    losses: Losses,
+    mode: Mode,
+    /// Growth per round trip as a part of the window, beyond the additive one; 0 while there is a queue.
+    flood: f64,
+    /// The window that filled the path when it was last full: the flood slows down there.
+    full: f64,
+    /// Round trips in a row with a short queue, and with one above the target.
+    low: u32,
+    high: u32,
+    started: Instant,
+    reduced_at: Option<Instant>,
+    /// When a queue last overflowed that is too short to be steered by its delay.
+    narrow: Option<Instant>,
+    undo: Option<(f64, f64)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Mode {
+    /// The path was never full yet.
+    Start,
+    Steady,
+    /// The window is low for a moment.
+    Drain(Drain),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Drain {
+    /// Window and empty round trip before it.
+    back: f64,
+    before: u64,
+    /// Round trips of it, and the empty round trip when the last one began.
+    step: u32,
+    base: u64,
+}
+
+/// The round trip under way.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    since: Instant,
+    bytes: f64,
+    /// Something in it was limited by the window.
+    limited: bool,
+}
+
+impl Ebb {
+    /// A controller for a connection with packets of `mss` payload bytes.
+    #[must_use]
+    pub fn new(config: EbbConfig, now: Instant, mss: usize) -> Self {
+        let mss = mss as f64;
+        Self {
+            config,
+            mss,
+            cwnd: config.initial_packets.max(MIN_PACKETS) as f64 * mss,
+            srtt: Duration::ZERO,
+            path: Path::new(now),
+            rounds: Rounds::default(),
+            round: Round { since: now, bytes: 0.0, limited: false },
+            train: Train::default(),
+            losses: Losses::default(),
+            mode: Mode::Start,
+            flood: 1.0,
+            full: f64::INFINITY,
+            low: 0,
+            high: 0,
+            started: now,
+            reduced_at: None,
+            narrow: None,
+            undo: None,
+        }
+    }
+
+    fn min_window(&self) -> f64 {
+        MIN_PACKETS as f64 * self.mss
+    }
+
+    fn set(&mut self, cwnd: f64) {
+        self.cwnd = cwnd.clamp(self.min_window(), MAX_WINDOW as f64);
+    }
+
+    /// Microseconds.
+    fn target(&self) -> u64 {
+        self.config.target(Duration::from_micros(self.path.base())).as_micros() as u64
+    }
+
+    /// Additive growth per round trip, bytes.
+    fn gain(&self) -> f64 {
+        // Long round trips come seldom: in time, growth should not depend on them too much.
+        let scale = (self.path.base() as f64 / GAIN_RTT).clamp(0.5, 2.0);
+        GAIN * scale * (self.cwnd / self.mss).sqrt() * self.mss
+    }
+
+    fn grow(&mut self, ack: &Ack) {
+        let target = self.target();
+        let narrow = self.cwnd > self.full && self.is_narrow(ack.now);
+        let gain = self.gain() * if narrow { NARROW_GAIN } else { 1.0 };
+        let room = target.saturating_sub(self.path.latest()) as f64 / (target as f64 / 2.0);
+        if ack.app_limited || room <= 0.0 {
+            return;
+        }
+        let per_round = (gain * room.min(1.0)).max(self.flood * self.cwnd);
+        self.set(self.cwnd + per_round * (ack.bytes as f64 / self.cwnd).min(1.0));
+    }
+
+    /// The path is full: what it delivers in an empty round trip is what it holds.
+    fn filled(&mut self, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.round.since).as_secs_f64();
+        let base = self.path.base() as f64 / 1e6;
+        // A part of a round trip says little.
+        if elapsed >= base / 2.0 && self.round.bytes > 0.0 {
+            let holds = self.round.bytes / elapsed * base;
+            let room = 1.0 + self.target() as f64 / 2e6 / base.max(1e-6);
+            self.set(self.cwnd.min(holds * room.min(2.0)).max(self.cwnd / 4.0));
+        }
+        self.full = self.cwnd;
+        self.flood = 0.0;
+        self.low = 0;
+        if self.mode == Mode::Start {
+            self.mode = Mode::Steady;
+        }
+        self.rounds.restart(now);
+        self.new_round(now);
+    }
+
+    fn new_round(&mut self, now: Instant) {
+        self.round = Round { since: now, bytes: 0.0, limited: false };
+        if self.losses.end_round() == Some(true)
+            && let Some((cwnd, full)) = self.undo.take()
+        {
+            (self.cwnd, self.full, self.narrow) = (self.cwnd.max(cwnd), full, None);
+        }
+    }
+
+    fn end_round(&mut self, ack: &Ack) {
+        let starved = self.high > 0 && self.cwnd <= 2.0 * self.min_window();
+        self.path.end_round(ack.now, starved);
+        let queue = self.path.queueing();
+        if let Mode::Drain(drain) = self.mode {
+            self.drain_more(ack.now, drain);
+        } else if queue * 2 <= self.target() {
+            self.calm(ack.now);
+        } else {
+            self.crowded(queue);
+        }
+        if self.mode == Mode::Steady && self.wants_drain(ack.now) {
+            self.drain(ack.now);
+        }
+        self.new_round(ack.now);
+    }
+
+    /// A round trip with a short queue.
+    fn calm(&mut self, now: Instant) {
+        self.low += 1;
+        self.high = 0;
+        if self.mode == Mode::Start {
+            return;
+        }
+        if self.low >= CALM {
+            // Where the path was full before, carefully; but it may have room for more now.
+            let most = if self.cwnd < NEAR * self.full { MAX_FLOOD } else { MIN_FLOOD };
+            let stop = self.cwnd >= self.full && self.is_narrow(now);
+            self.flood = if stop { 0.0 } else { (self.flood * 2.0).clamp(MIN_FLOOD, most) };
+        }
+    }
+
+    /// A round trip with a queue.
+    fn crowded(&mut self, queue: u64) {
+        (self.low, self.flood) = (0, if self.mode == Mode::Start { self.flood } else { 0.0 });
+        let excess = queue as f64 - self.target() as f64 / 2.0;
+        let part = DRAIN * excess / (self.path.base() + queue) as f64;
+        self.high = if queue > self.target() { self.high + 1 } else { 0 };
+        let stubborn = 1.0 + f64::from(self.high.saturating_sub(PATIENCE)) / 2.0;
+        self.set(self.cwnd * (1.0 - (part * stubborn).min(0.5)));
+    }
+
+    fn wants_drain(&self, now: Instant) -> bool {
+        let first = now.saturating_duration_since(self.started) < DRAIN_EVERY;
+        let after = if first { DRAIN_FIRST } else { DRAIN_EVERY };
+        let ours = self.round.limited && self.high == 0 && self.cwnd > 2.0 * self.min_window();
+        ours && self.path.unconfirmed(now) >= after
+    }
+
+    fn drain(&mut self, now: Instant) {
+        let (base, queue) = (self.path.base(), self.path.queueing());
+        self.mode = Mode::Drain(Drain { back: self.cwnd, before: base, step: 0, base });
+        self.set(self.cwnd * base as f64 / (base + queue).max(1) as f64 * DRAIN_DEPTH);
+        self.rounds.restart(now);
+    }
+
+    /// A round trip of draining is over: enough, or was there more under the queue?
+    fn drain_more(&mut self, now: Instant, drain: Drain) {
+        let base = self.path.base();
+        let fell = base + noise(drain.base) / 4 < drain.base;
+        let empty = self.path.unconfirmed(now) < Duration::from_micros(2 * base);
+        // What is seen in the first round trip was sent before it.
+        let seen = drain.step >= 1;
+        if drain.step >= DRAIN_STEPS || (seen && empty && !fell) {
+            self.mode = Mode::Steady;
+            self.set(drain.back * (base as f64 / drain.before.max(1) as f64).min(1.0));
+            return;
+        }
+        self.mode = Mode::Drain(Drain { step: drain.step + 1, base, ..drain });
+        if seen {
+            self.set(self.cwnd / 2.0);
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        matches!(self.mode, Mode::Drain(_))
+    }
+
+    /// Whether a queue that is too short to be steered by its delay overflowed lately.
+    fn is_narrow(&self, now: Instant) -> bool {
+        self.narrow.is_some_and(|at| now.saturating_duration_since(at) < NARROW)
+    }
+}
+
+impl Controller for Ebb {
+    fn on_ack(&mut self, ack: &Ack) {
+        if let Some(rtt) = ack.rtt {
+            self.path.sample(ack.now, rtt.as_micros() as u64, ack.delay);
+        }
+        self.srtt = ack.srtt;
+        self.round.bytes += ack.bytes as f64;
+        self.round.limited |= !ack.app_limited;
+        self.losses.on_delivered(ack.bytes as f64 / self.mss, self.path.newest(), self.path.latest());
+        if self.mode == Mode::Start
+            && let Some(rate) = self.train.on_ack(ack, self.mss)
+        {
+            self.full = rate * self.path.base() as f64 / 1e6;
+            let jump = (self.full / 2.0).min(MAX_JUMP * self.config.initial_packets as f64 * self.mss);
+            self.set(self.cwnd.max(jump));
+        }
+        let flooding = self.flood > 0.0 && !self.is_draining();
+        if flooding && self.path.latest() > self.target() / 2 {
+            self.filled(ack.now);
+        } else if flooding && self.mode == Mode::Start && self.cwnd >= self.full && self.flood > MIN_FLOOD {
+            self.flood = MIN_FLOOD;
+            self.mode = Mode::Steady;
+        }
+        if self.rounds.on_ack(ack.now, ack.sent) {
+            self.end_round(ack);
+        }
+        if !self.is_draining() {
+            self.grow(ack);
+        }
+    }
+
+    fn on_loss(&mut self, loss: &Loss) {
+        if loss.timeouts >= PERSISTENT {
+            self.set(0.0);
+            (self.mode, self.flood, self.low, self.undo) = (Mode::Steady, 0.0, 0, None);
+            return;
+        }
+        let more = self.losses.on_lost(loss.bytes as f64 / self.mss, self.path.newest());
+        if self.reduced_at.is_some_and(|at| loss.sent <= at) {
+            return;
+        }
+        if !more && loss.timeouts == 0 {
+            self.set(self.cwnd - (loss.bytes as f64).min(self.cwnd / 8.0));
+            return;
+        }
+        if let Mode::Drain(drain) = self.mode {
+            self.set(drain.back);
+        }
+        if self.losses.try_less() || self.undo.is_none() {
+            self.undo = Some((self.cwnd, self.full));
+        }
+        self.full = self.cwnd * FULL_AFTER_LOSS;
+        // A queue longer than the target will be seen next time before it overflows.
+        self.narrow = Some(loss.now).filter(|_| self.path.newest() < self.target());
+        self.set(self.cwnd / 2.0);
+        (self.mode, self.flood, self.low) = (Mode::Steady, 0.0, 0);
+        self.reduced_at = Some(loss.now);
+    }
+
+    fn on_spurious_loss(&mut self) {
+        if let Some((cwnd, full)) = self.undo.take() {
+            (self.cwnd, self.full) = (self.cwnd.max(cwnd), full);
+            (self.reduced_at, self.narrow) = (None, None);
+        }
+    }
+
+    fn on_restart(&mut self, now: Instant) {
+        // What was learnt about the path is old: flood it again up to the old window.
+        let restart = self.config.initial_packets.max(MIN_PACKETS) as f64 * self.mss;
+        if self.cwnd > restart {
+            self.full = self.cwnd;
+            self.set(restart);
+            (self.mode, self.flood) = (Mode::Steady, MAX_FLOOD);
+            self.rounds.restart(now);
+        }
+    }
+
+    fn on_mss(&mut self, mss: usize) {
+        self.mss = mss as f64;
+        self.set(self.cwnd);
+    }
+
+    fn window(&self) -> u64 {
+        self.cwnd as u64
+    }
+
+    fn ssthresh(&self) -> u64 {
+        if self.full.is_finite() { self.full as u64 } else { u64::MAX }
+    }
+
+    fn pacing_rate(&self) -> Option<u64> {
+        let srtt = self.srtt.as_secs_f64();
+        (srtt > 0.0).then(|| (self.cwnd / srtt * (PACE + self.flood)) as u64)
+    }
+
+    fn delays(&self) -> (Duration, Duration) {
+        (Duration::from_micros(self.path.base()), Duration::from_micros(self.path.queueing()))
+    }
+}
+
+/// Largest target; RFC 6817 2.5: MUST be at most 100 ms.
+const MAX_TARGET: Duration = Duration::from_millis(25);
+
+/// Shorter queues cannot be told from noise.
+const MIN_TARGET: Duration = Duration::from_millis(5);
+
+/// Part of the round trip that the target is, on top of that.
+const TARGET_PART: u32 = 8;
+
+/// Packets per round trip and square root of the window in packets...
+const GAIN: f64 = 0.25;
+
+/// ...at this round-trip time, in microseconds.
+const GAIN_RTT: f64 = 50_000.0;
+
+/// Part of the excess that one round trip takes away: its effect shows after the next one.
+const DRAIN: f64 = 0.5;
+
+/// Round trips above the target after which it is somebody else's queue.
+const PATIENCE: u32 = 4;
+
+/// Round trips with a short queue before the flood.
+const CALM: u32 = 2;
+
+/// First growth of the flood, as a part of the window, and largest.
+const MIN_FLOOD: f64 = 1.0 / 16.0;
+const MAX_FLOOD: f64 = 0.5;
+
+/// After a queue has overflowed, part of the window up to which the flood goes, as CUBIC's reduction...
+const FULL_AFTER_LOSS: f64 = 0.7;
+
+/// ...and how long it does not go beyond that.
+const NARROW: Duration = Duration::from_secs(10);
+
+/// Part of the usual growth that is left beyond that, for so long.
+const NARROW_GAIN: f64 = 0.25;
+
+/// Near the window that filled the path before, as a part of it.
+const NEAR: f64 = 0.9;
+
+/// RFC 9002 7.7: a little faster than the window per round trip, and as much faster as it grows.
+const PACE: f64 = 1.25;
+
+/// After the first burst the window grows at most so many times at once.
+const MAX_JUMP: f64 = 32.0;
+
+/// A drain is due when the empty path was not seen for so long...
+const DRAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// ...or, by a new connection, whose first round trips may have seen the queue of others.
+const DRAIN_FIRST: Duration = Duration::from_secs(4);
+
+/// Part of what the path holds that stays in it.
+const DRAIN_DEPTH: f64 = 0.8;
+
+/// Halvings of one drain.
+const DRAIN_STEPS: u32 = 4;
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

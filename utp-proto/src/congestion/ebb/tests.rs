@@ -1,0 +1,292 @@
+use super::*;
+
+const MSS: u64 = 1000;
+const BASE: Duration = Duration::from_millis(80);
+
+/// A bottleneck with this window's worth of room, steered round trip by round trip.
+struct World {
+    ebb: Ebb,
+    now: Instant,
+    /// Packets that the empty path holds.
+    holds: u64,
+    /// Queue of others, milliseconds.
+    others: u64,
+    limited: bool,
+}
+
+impl World {
+    #[allow(clippy::disallowed_methods)]
+    fn new(holds: u64) -> Self {
+        let now = Instant::now();
+        let ebb = Ebb::new(EbbConfig::default(), now, MSS as usize);
+        Self { ebb, now, holds, others: 0, limited: true }
+    }
+
+    fn packets(&self) -> u64 {
+        self.ebb.window() / MSS
+    }
+
+    fn queueing(&self) -> Duration {
+        let own = self.packets().saturating_sub(self.holds) * 80_000 / self.holds;
+        Duration::from_micros(own) + Duration::from_millis(self.others)
+    }
+
+    /// One round trip: what was sent together comes back at the pace of the bottleneck.
+    fn round(&mut self) {
+        let rtt = BASE + self.queueing();
+        let sent = self.now;
+        let packets = self.packets();
+        let gap = rtt / packets as u32;
+        self.now += rtt;
+        for i in 0..packets as u32 {
+            let now = self.now + gap * i;
+            self.ebb.on_ack(&Ack {
+                now,
+                bytes: MSS,
+                in_flight: packets * MSS,
+                sent: sent + gap * i,
+                rtt: Some(rtt),
+                srtt: rtt,
+                min_rtt: BASE,
+                delay: None,
+                reverse_delay: None,
+                app_limited: !self.limited,
+            });
+        }
+        self.now += gap * (packets as u32 - 1);
+    }
+
+    fn rounds(&mut self, n: u32) {
+        (0..n).for_each(|_| self.round());
+    }
+
+    fn lose(&mut self, timeouts: u32) {
+        let sent = self.now;
+        self.now += BASE;
+        let in_flight = self.ebb.window();
+        self.ebb.on_loss(&Loss { now: self.now, bytes: MSS, sent, in_flight, timeouts });
+    }
+}
+
+#[test]
+fn the_target_grows_with_the_round_trip_up_to_its_bound() {
+    let target = |ms| EbbConfig::default().target(Duration::from_millis(ms)).as_micros();
+    assert_eq!([5, 80, 100, 200, 1000].map(target), [5_625, 15_000, 17_500, 25_000, 25_000]);
+}
+
+#[test]
+fn an_empty_path_is_filled_and_the_queue_stays_below_the_target() {
+    let mut world = World::new(500);
+    world.rounds(12);
+    assert!(world.packets() >= 500, "{}", world.packets());
+    world.rounds(60);
+    for _ in 0..40 {
+        world.round();
+        let queueing = world.queueing();
+        assert!(queueing <= EbbConfig::default().target(BASE), "{queueing:?}");
+    }
+}
+
+#[test]
+fn a_queue_that_does_not_go_drives_it_out_and_an_empty_one_lets_it_back() {
+    let mut world = World::new(500);
+    world.rounds(40);
+    world.others = 60;
+    world.rounds(30);
+    assert_eq!(world.packets(), 2);
+    world.others = 0;
+    world.rounds(30);
+    assert!(world.packets() >= 450, "{}", world.packets());
+}
+
+#[test]
+fn an_application_that_has_no_more_to_send_does_not_open_the_window() {
+    let mut world = World::new(500);
+    world.limited = false;
+    world.rounds(30);
+    assert_eq!(world.packets(), 10);
+}
+
+#[test]
+fn time_outs_in_a_row_collapse_it_and_what_the_path_held_is_remembered() {
+    let mut world = World::new(500);
+    world.rounds(40);
+    (1..=8).for_each(|timeouts| world.lose(timeouts));
+    assert_eq!(world.packets(), 2);
+    world.rounds(25);
+    assert!(world.packets() >= 300, "{}", world.packets());
+}
+
+#[test]
+fn a_needless_reduction_is_undone() {
+    let mut world = World::new(500);
+    world.rounds(40);
+    let before = world.ebb.window();
+    world.lose(1);
+    assert!(world.ebb.window() <= before / 2 + MSS);
+    world.ebb.on_spurious_loss();
+    assert_eq!(world.ebb.window(), before);
+}
+
+#[test]
+fn after_idleness_it_starts_small_and_knows_how_far_to_go() {
+    let mut world = World::new(500);
+    world.rounds(40);
+    world.now += Duration::from_secs(20);
+    world.ebb.on_restart(world.now);
+    assert_eq!(world.packets(), 10);
+    world.rounds(14);
+    assert!(world.packets() >= 400, "{}", world.packets());
+}
+
+mod path {
+    use super::*;
+
+    struct Samples {
+        path: Path,
+        now: Instant,
+    }
+
+    impl Samples {
+        #[allow(clippy::disallowed_methods)]
+        fn new() -> Self {
+            let now = Instant::now();
+            Self { path: Path::new(now), now }
+        }
+
+        fn round(&mut self, rtt: u64, delay: impl Fn(u64) -> Option<u32>, starved: bool) -> u64 {
+            for i in 0..8 {
+                self.path.sample(self.now + Duration::from_micros(i), rtt, delay(i));
+            }
+            self.now += Duration::from_micros(rtt);
+            self.path.end_round(self.now, starved);
+            self.path.queueing()
+        }
+    }
+
+    #[test]
+    fn one_way_delay_leaves_out_what_the_peer_held_back_even_where_the_clock_wraps() {
+        let mut samples = Samples::new();
+        let near_wrap = |micros: u32| move |i: u64| Some((u32::MAX - 100).wrapping_add(micros + i as u32));
+        assert_eq!(samples.round(50_000, near_wrap(0), false), 0);
+        // 5 ms of delayed acknowledgement and 1 ms of queue, with the clock wrapped.
+        let queueing = samples.round(56_000, near_wrap(1_000), false);
+        assert!((1_000..1_010).contains(&queueing), "{queueing}");
+    }
+
+    #[test]
+    fn invented_reports_explain_away_so_much_at_most_and_constants_nothing() {
+        let mut falling = Samples::new();
+        falling.round(50_000, |i| Some(1_000_000 - i as u32), false);
+        let queueing = falling.round(150_000, |i| Some(900_000 - i as u32), false);
+        assert_eq!(queueing, 60_000);
+        let mut constant = Samples::new();
+        (0..3).for_each(|_| _ = constant.round(50_000, |_| Some(7), false));
+        assert_eq!(constant.round(150_000, |_| Some(7), false), 100_000);
+        let mut silent = Samples::new();
+        silent.round(50_000, |_| None, false);
+        assert_eq!(silent.round(150_000, |_| None, false), 100_000);
+    }
+
+    #[test]
+    fn a_clock_that_gains_adds_no_queue_to_what_the_round_trip_shows() {
+        let mut samples = Samples::new();
+        for n in 0..2_000u32 {
+            let queueing = samples.round(50_000, |i| Some(1_000 + n * 25 + i as u32), false);
+            assert_eq!(queueing, 0, "500 parts per million, round {n}");
+        }
+    }
+
+    #[test]
+    fn a_delay_that_stands_still_is_a_longer_path_and_one_that_moves_is_a_queue() {
+        let mut still = Samples::new();
+        still.round(50_000, |_| None, false);
+        let rounds = (0..600).take_while(|_| still.round(100_000, |_| None, true) > 0).count();
+        assert!((200..230).contains(&rounds), "{rounds} round trips of 100 ms");
+        assert_eq!(still.path.base(), 100_000);
+        let mut moving = Samples::new();
+        moving.round(50_000, |_| None, false);
+        for n in 0..600 {
+            moving.round(90_000 + n % 50 * 400, |_| None, true);
+        }
+        assert_eq!(moving.path.base(), 50_000);
+    }
+}
+
+mod losses {
+    use super::*;
+
+    /// So many round trips; the last loss's verdict.
+    fn run(losses: &mut Losses, rounds: u32, lost: f64, queueing: u64) -> bool {
+        let mut verdict = false;
+        for _ in 0..rounds {
+            losses.on_delivered(100.0, queueing, queueing);
+            verdict = lost > 0.0 && losses.on_lost(lost, queueing);
+            losses.end_round();
+        }
+        verdict
+    }
+
+    #[test]
+    fn the_first_loss_with_a_long_queue_is_congestion() {
+        let mut losses = Losses::default();
+        run(&mut losses, 20, 0.0, 100);
+        assert!(run(&mut losses, 1, 1.0, 1_200), "however short the longest queue is");
+    }
+
+    #[test]
+    fn what_is_lost_with_a_short_queue_is_the_paths_own() {
+        let mut losses = Losses::default();
+        run(&mut losses, 1, 0.0, 20_000);
+        assert!(!run(&mut losses, 20, 5.0, 100));
+        assert!(!run(&mut losses, 1, 5.0, 18_000), "no more than without a queue");
+        assert!(run(&mut losses, 1, 40.0, 18_000), "more than that");
+        assert!(run(&mut losses, 1, 50.0, 100), "so much is congestion, whatever the delay says");
+    }
+
+    #[test]
+    fn a_reduction_that_does_not_help_was_in_vain() {
+        let mut losses = Losses::default();
+        losses.on_delivered(100.0, 0, 0);
+        losses.on_lost(5.0, 0);
+        assert!(losses.try_less());
+        let verdicts = |losses: &mut Losses, lost: f64| {
+            (0..10).find_map(|_| {
+                losses.on_delivered(50.0, 0, 0);
+                losses.on_lost(lost, 0);
+                losses.end_round()
+            })
+        };
+        assert_eq!(verdicts(&mut losses, 2.5), Some(true));
+        losses.on_delivered(100.0, 0, 0);
+        losses.on_lost(5.0, 0);
+        assert!(losses.try_less());
+        assert_eq!(verdicts(&mut losses, 0.0), Some(false));
+    }
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)]
+fn a_burst_tells_the_rate_of_the_bottleneck() {
+    let start = Instant::now();
+    let car = |n: u32, bytes: u64| Ack {
+        now: start + BASE + Duration::from_micros(u64::from(n) * 160),
+        bytes,
+        in_flight: 10 * MSS,
+        sent: start,
+        rtt: None,
+        srtt: BASE,
+        min_rtt: BASE,
+        delay: None,
+        reverse_delay: None,
+        app_limited: false,
+    };
+    let mut train = Train::default();
+    let rates: Vec<_> = (0..5).filter_map(|n| train.on_ack(&car(n, 2 * MSS), MSS as f64)).collect();
+    // 2000 bytes every 160 microseconds: 100 Mbit/s, told once.
+    assert_eq!(rates.len(), 1);
+    assert!((rates[0] / 12.5e6 - 1.0).abs() < 0.01, "{rates:?}");
+    // Acknowledgements of single packets may have been held back.
+    let mut train = Train::default();
+    assert!((0..10).all(|n| train.on_ack(&car(n, MSS), MSS as f64).is_none()));
+}
