@@ -1,6 +1,8 @@
 //! Recycled byte blocks, so that a steady transfer allocates nothing and an idle connection holds
 //! nothing.
 
+use std::collections::VecDeque;
+
 /// Spare blocks of one endpoint, shared by its connections.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
@@ -8,6 +10,26 @@ pub(crate) struct Pools {
     pub(crate) packets: Pool<{ 1 << 20 }>,
     /// For runs of bytes: chunks of send queues, rings of receive queues.
     pub(crate) blocks: Pool<{ 8 << 20 }>,
+    /// Lists of packets that wait out of order, empty.
+    slots: Vec<Slots>,
+}
+
+/// Packets that wait out of order, by their distance.
+pub(crate) type Slots = VecDeque<Option<Vec<u8>>>;
+
+impl Pools {
+    /// An empty list, with memory if there is one to spare.
+    pub(crate) fn take_slots(&mut self) -> Slots {
+        self.slots.pop().unwrap_or_default()
+    }
+
+    /// Keeps the memory of an empty list for the next gap, of this connection or another.
+    pub(crate) fn give_slots(&mut self, slots: Slots) {
+        debug_assert!(slots.is_empty());
+        if self.slots.len() < SPARE_LISTS && (1..=SPARE_SLOTS).contains(&slots.capacity()) {
+            self.slots.push(slots);
+        }
+    }
 }
 
 /// A stack of empty vectors that keep their capacity, `LIMIT` bytes of it at most in total.
@@ -42,6 +64,12 @@ impl<const LIMIT: usize> Pool<LIMIT> {
         }
     }
 }
+
+/// Spare lists: as many as there are connections with a gap at a time, usually...
+const SPARE_LISTS: usize = 8;
+
+/// ...and slots of one at most, so that all of them stay below half a megabyte.
+const SPARE_SLOTS: usize = 2048;
 
 /// How many spare blocks `take` looks at: enough to step over a few small ones, few enough to be
 /// constant.

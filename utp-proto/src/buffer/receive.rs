@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use super::Pools;
+use super::pool::Slots;
 use crate::wire::SeqNr;
 
 /// Reassembly and receive queue. Memory is bounded by the capacity plus [`SLACK`], for any input.
@@ -12,7 +13,7 @@ pub(crate) struct ReceiveBuffer {
     /// In order and not yet read.
     ready: VecDeque<u8>,
     /// Slot `i` is packet `next + 1 + i`. The last slot is filled, unless there is none.
-    ahead: VecDeque<Option<Vec<u8>>>,
+    ahead: Slots,
     ahead_packets: usize,
     ahead_bytes: usize,
     /// The packet that would be in order.
@@ -141,7 +142,7 @@ impl ReceiveBuffer {
         self.ready.clear();
         self.give_back(pools);
         self.ahead.drain(..).flatten().for_each(|packet| recycle(pools, packet));
-        self.ahead = VecDeque::new();
+        pools.give_slots(std::mem::take(&mut self.ahead));
         self.ahead_packets = 0;
         self.ahead_bytes = 0;
     }
@@ -216,13 +217,16 @@ impl ReceiveBuffer {
             self.deliver(pools, &packet);
             recycle(pools, packet);
         }
-        if self.ahead.is_empty() && self.ahead.capacity() > KEEP_SLOTS {
-            self.ahead = VecDeque::new();
+        if self.ahead.is_empty() {
+            pools.give_slots(std::mem::take(&mut self.ahead));
         }
         Arrival::InOrder { bytes, filled_gap }
     }
 
     fn out_of_order(&mut self, pools: &mut Pools, slot: usize, payload: &[u8]) -> Arrival {
+        if self.ahead.capacity() == 0 {
+            self.ahead = pools.take_slots();
+        }
         if self.ahead.len() <= slot {
             self.ahead.resize_with(slot + 1, || None);
         }
@@ -298,9 +302,6 @@ const FULL_PACKET: usize = 1500;
 /// ...but those that are shorter than this in blocks of their own size: a peer that sends single bytes
 /// out of order must not pin full blocks.
 const SMALL_PACKET: usize = 512;
-
-/// Slots of the reorder list that an empty one keeps.
-const KEEP_SLOTS: usize = 16;
 
 #[cfg(test)]
 #[path = "receive_tests.rs"]
