@@ -17,7 +17,7 @@
 //! p.write(&[7; 3000]);
 //! p.expect_data(0);
 //! p.expect_data(1);
-//! p.wait(ms(50));
+//! p.wait(ms(10));
 //! p.send(state().ack(2).window(0));
 //! p.expect_nothing(); // the rest waits for a window
 //! p.send(data(0).window(10_000));
