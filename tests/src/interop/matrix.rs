@@ -242,11 +242,12 @@ where
     results
 }
 
-const RECUT: &str = "as with itself (6 runs of 6 at 10 %): librqbit-utp cuts a lost MTU probe anew under the same \
+const RECUT: &str = "as with itself (4 MiB at 10 %, 6 runs of 6): librqbit-utp cuts a lost MTU probe anew under the same \
     number, which damages the stream if only the acknowledgement was lost, and gives up after 5 losses of one packet \
     or 10 s of silence";
 
-const GIVES_UP: &str = "as with itself (2 runs of 6): the time-outs of librqbit-utp double up to a minute";
+const GIVES_UP: &str =
+    "as with itself (1 MiB, 2 runs of 6): the time-outs of librqbit-utp double up to a minute";
 
 const NO_REFUSAL: &str = "goes on waiting, as with itself: it ignores a RESET that answers its SYN";
 
