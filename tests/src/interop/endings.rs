@@ -377,7 +377,7 @@ async fn refused(scene: Scene) -> Result<String, String> {
 }
 
 /// librqbit-utp refuses only when as many SYNs wait as it keeps. So: fills its list, and dials once more
-/// through a relay. Says what the relay saw and whether the dialer noticed within [`SLACK`].
+/// through a relay. Says what the relay saw and whether the dialer noticed within 10 s.
 ///
 /// # Errors
 /// Those of opening sockets.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use super::case::{Case, Flow, Report};
+use super::case::{Case, Failure, Flow, Report};
 use super::endings::{Ending, EndingCase};
 use super::faults::{Direction, Faults};
 use super::matrix;
@@ -64,7 +64,8 @@ struct Grid {
     /// Rows in the order of their first case.
     rows: Vec<String>,
     cells: BTreeMap<(usize, usize), [String; 2]>,
-    notes: Vec<String>,
+    /// Why something is not possible, and how that showed.
+    notes: Vec<(&'static str, Vec<String>)>,
 }
 
 impl Grid {
@@ -78,7 +79,7 @@ impl Grid {
         let mut text = match (&report.result, matrix::peer_cannot(case)) {
             (Ok(()), _) if seconds < 10.0 => format!("{seconds:.2}"),
             (Ok(()), _) => format!("{seconds:.0}"),
-            (Err(failure), Some(why)) => self.note(format!("{why}. Seen: {failure}")),
+            (Err(failure), Some(why)) => self.note(why, failure),
             (Err(_), None) => "**failed**".into(),
         };
         let amount = if case.dialer == Kind::Ethereum || case.acceptor == Kind::Ethereum { 1 } else { 16 };
@@ -89,9 +90,20 @@ impl Grid {
     }
 
     /// A reference to a note.
-    fn note(&mut self, text: String) -> String {
-        self.notes.push(text);
-        format!("no [{}]", self.notes.len())
+    fn note(&mut self, why: &'static str, failure: &Failure) -> String {
+        let index = self.notes.iter().position(|(known, _)| *known == why).unwrap_or(self.notes.len());
+        if index == self.notes.len() {
+            self.notes.push((why, Vec::new()));
+        }
+        let seen = match failure {
+            Failure::TooLate(text) => text.split(':').next(),
+            Failure::PeerGaveUp(text) | Failure::Wrong(text) => text.rsplit(": ").next(),
+        };
+        let seen = seen.unwrap_or_default().to_owned();
+        if !self.notes[index].1.contains(&seen) {
+            self.notes[index].1.push(seen);
+        }
+        format!("no [{}]", index + 1)
     }
 
     fn markdown(&self, head: &str) -> String {
@@ -113,8 +125,8 @@ impl Grid {
             }
             table.push('\n');
         }
-        for (index, note) in self.notes.iter().enumerate() {
-            let _ = write!(table, "\n[{}] {note}\n", index + 1);
+        for (index, (why, seen)) in self.notes.iter().enumerate() {
+            let _ = write!(table, "\n[{}] {why}. Seen: {}.\n", index + 1, seen.join("; "));
         }
         table
     }
