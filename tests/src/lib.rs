@@ -1,4 +1,4 @@
-//! Tests of uTP for Rust.
+//! Tests of uTP for Rust. `CHECKLIST.md` says which behaviour each of them covers.
 
 #![deny(unsafe_code)] // but for the C interface of libutp, in `interop::libutp::ffi`
 

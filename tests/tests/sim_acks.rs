@@ -93,7 +93,11 @@ fn masks_have_whole_words_a_set_bit_and_the_configured_length_at_most() {
             p.send(data(ahead));
             let ack = p.expect_ack(0);
             let mask = ack.raw.mask().expect("a mask");
-            assert!(mask.len() % 4 == 0 && (4..=usize::from(most)).contains(&mask.len()), "{}", mask.len());
+            assert!(
+                mask.len().is_multiple_of(4) && (4..=usize::from(most)).contains(&mask.len()),
+                "{}",
+                mask.len()
+            );
             assert!(mask.iter().any(|byte| *byte != 0));
             assert_eq!(
                 ack.sacked.contains(&ahead),

@@ -127,6 +127,16 @@ impl From<WriteError> for io::Error {
     }
 }
 
+/// What the network reported about the path to a peer. Hints, never believed blindly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PathError {
+    /// A datagram was too big; the largest UDP payload that fits, if that is known.
+    TooBig(Option<usize>),
+    /// Port, host or network unreachable.
+    Unreachable,
+}
+
 /// A [`Config`](crate::Config) setter was given a value outside its documented range.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{setting} must be {expected}")]

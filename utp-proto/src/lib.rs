@@ -114,7 +114,7 @@ mod time;
 pub mod wire;
 
 pub use config::Config;
-pub use endpoint::{Connection, ConnectionHandle, Endpoint, PathError, Transmit, Verdict};
-pub use error::{CloseReason, ConfigError, ConnectError, ReadError, WriteError};
+pub use endpoint::{Connection, ConnectionHandle, Endpoint, Transmit, Verdict};
+pub use error::{CloseReason, ConfigError, ConnectError, PathError, ReadError, WriteError};
 pub use event::Event;
 pub use stats::{ConnectionStats, EndpointStats};

@@ -230,7 +230,9 @@ impl Net {
 
     /// Whoever was told that everything arrived was told the truth.
     fn judge(&self, end: usize, app: &App) {
-        let peer = self.ends[1 - end].over.iter().find(|peer| app.reads == Some(peer.writes));
+        // Of several, the last: one that timed out may be opened again by what its peer repeats, from the first
+        // byte on, as long as none was acknowledged.
+        let peer = self.ends[1 - end].over.iter().rev().find(|peer| app.reads == Some(peer.writes));
         let Some(peer) = peer.filter(|peer| peer.reads == Some(app.writes)) else { return };
         assert!(app.read <= peer.written && peer.read <= app.written);
         if app.closed == Some(CloseReason::Finished) && !peer.given_up {

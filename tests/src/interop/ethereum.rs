@@ -54,7 +54,9 @@ impl Peer for Ethereum {
         )
     }
 
-    fn kill(self: Box<Self>) {}
+    fn kill(self: Box<Self>) {
+        self.runtime.stop();
+    }
 }
 
 fn halves(stream: UtpStream<SocketAddr>) -> Connection {

@@ -3,10 +3,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use librqbit_utp::{UtpSocketUdp, UtpStream, UtpStreamWriteHalf};
+use librqbit_utp::{SocketOpts, UtpSocketUdp, UtpSocketUdpOpts, UtpStream, UtpStreamWriteHalf};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use super::peer::{Boxed, Connection, Peer, Sink};
@@ -19,10 +21,14 @@ pub(super) struct Librqbit {
 }
 
 impl Librqbit {
-    pub(super) async fn bind(addr: SocketAddr) -> io::Result<Self> {
+    pub(super) async fn bind(addr: SocketAddr, patient: bool) -> io::Result<Self> {
         let runtime = PeerRuntime::new("librqbit")?;
-        let socket =
-            runtime.run(async move { UtpSocketUdp::new_udp(addr).await.map_err(io::Error::other) }).await?;
+        let opts = if patient { self::patient() } else { SocketOpts::default() };
+        let open = async move {
+            let udp = UtpSocketUdpOpts::default();
+            UtpSocketUdp::new_udp_with_opts(addr, opts, udp).await.map_err(io::Error::other)
+        };
+        let socket = runtime.run(open).await?;
         Ok(Self { addr: socket.bind_addr(), socket, runtime })
     }
 }
@@ -48,7 +54,19 @@ impl Peer for Librqbit {
         })
     }
 
-    fn kill(self: Box<Self>) {}
+    fn kill(self: Box<Self>) {
+        self.runtime.stop();
+    }
+}
+
+/// See [`Kind::LibrqbitPatient`](super::peer::Kind::LibrqbitPatient).
+fn patient() -> SocketOpts {
+    SocketOpts {
+        link_mtu: NonZeroUsize::new(576), // both ends of the search
+        max_retransmissions: NonZeroUsize::new(20),
+        remote_inactivity_timeout: Some(Duration::from_secs(60)),
+        ..SocketOpts::default()
+    }
 }
 
 fn halves(stream: UtpStream) -> Connection {

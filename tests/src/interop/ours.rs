@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::AsyncWriteExt;
-use utp_tokio::{CloseReason, Config, OwnedWriteHalf, UtpSocket, UtpStream};
+use utp_tokio::{CloseReason, Config, ConnectionStats, OwnedWriteHalf, UtpSocket, UtpStream};
 
 use super::peer::{Boxed, Connection, Peer, Sink};
 use super::tokio_io::{PeerRuntime, Reader};
@@ -37,7 +37,9 @@ impl Peer for Ours {
         Box::pin(self.runtime.run(async move { socket.accept().await.map(|(stream, _)| halves(stream)) }))
     }
 
-    fn kill(self: Box<Self>) {}
+    fn kill(self: Box<Self>) {
+        self.runtime.stop();
+    }
 }
 
 fn halves(stream: UtpStream) -> Connection {
@@ -71,6 +73,10 @@ impl Sink for Writer {
                 reason => Err(reason.into()),
             }
         })
+    }
+
+    fn stats(&self) -> Option<ConnectionStats> {
+        Some(self.0.as_ref().stats())
     }
 
     fn abort(&mut self) -> io::Result<()> {

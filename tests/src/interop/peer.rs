@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 
-use utp_tokio::Config;
+use utp_tokio::{Config, ConnectionStats};
 
 use super::{ethereum, librqbit, libutp, ours};
 
@@ -26,7 +26,8 @@ pub trait Peer: Send + Sync {
     /// Waits for the next incoming connection.
     fn accept(&self) -> Boxed<'_, io::Result<Connection>>;
 
-    /// Ends everything at once and silently, as `kill -9` would: nothing leaves the port any more.
+    /// Ends everything at once and silently, as `kill -9` would: nothing leaves the port any more, and
+    /// another can take it. May block for a moment.
     fn kill(self: Box<Self>);
 }
 
@@ -70,6 +71,11 @@ pub trait Sink: Send {
         Box::pin(async { Ok(()) })
     }
 
+    /// What the connection has seen so far, where the peer tells.
+    fn stats(&self) -> Option<ConnectionStats> {
+        None
+    }
+
     /// Breaks the connection off with a RESET. `Unsupported` where the peer cannot.
     fn abort(&mut self) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
@@ -85,6 +91,10 @@ pub enum Kind {
     Libutp,
     /// `librqbit-utp` 0.7.
     Librqbit,
+    /// The same with the settings under which it can send over a lossy path: no MTU search, since it cuts
+    /// lost probes anew under the same number; 20 transmissions of a packet instead of 5; a minute of
+    /// silence instead of 10 s.
+    LibrqbitPatient,
     /// `utp-rs` 0.1.0-alpha.17, of Ethereum's Portal network.
     Ethereum,
 }
@@ -110,9 +120,23 @@ impl Kind {
         Ok(match self {
             Self::Ours => Box::new(ours::Ours::bind(addr, Config::default()).await?),
             Self::Libutp => Box::new(libutp::Libutp::bind(addr, seed)?),
-            Self::Librqbit => Box::new(librqbit::Librqbit::bind(addr).await?),
+            Self::Librqbit => Box::new(librqbit::Librqbit::bind(addr, false).await?),
+            Self::LibrqbitPatient => Box::new(librqbit::Librqbit::bind(addr, true).await?),
             Self::Ethereum => Box::new(ethereum::Ethereum::bind(addr)?),
         })
+    }
+
+    /// Whether an error of this peer says that it has lost patience by itself. librqbit-utp says so in
+    /// words only.
+    #[must_use]
+    pub fn gave_up(self, error: &io::Error) -> bool {
+        match self {
+            Self::Ours => false,
+            Self::Libutp | Self::Ethereum => error.kind() == io::ErrorKind::TimedOut,
+            Self::Librqbit | Self::LibrqbitPatient => {
+                error.kind() == io::ErrorKind::Other && !error.to_string().contains("ST_RESET")
+            }
+        }
     }
 
     /// Whether the two directions of its connections end one by one.
@@ -132,6 +156,7 @@ impl fmt::Display for Kind {
             Self::Ours => "ours",
             Self::Libutp => "libutp",
             Self::Librqbit => "librqbit-utp",
+            Self::LibrqbitPatient => "librqbit-utp, patient",
             Self::Ethereum => "utp-rs",
         })
     }

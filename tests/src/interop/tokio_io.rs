@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::runtime::{Builder, Runtime};
@@ -26,6 +27,13 @@ impl PeerRuntime {
     ) -> io::Result<T> {
         let Some(runtime) = &self.0 else { return Err(io::ErrorKind::ConnectionAborted.into()) };
         runtime.spawn(future).await.map_err(io::Error::other)?
+    }
+
+    /// Ends all its tasks and waits until they are gone, with the sockets they own.
+    pub(super) fn stop(mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_timeout(STOP);
+        }
     }
 
     /// For constructors that want to be inside the runtime.
@@ -56,5 +64,7 @@ impl<R: AsyncRead + Unpin + Send> Source for Reader<R> {
         })
     }
 }
+
+const STOP: Duration = Duration::from_secs(5); // none of the tasks blocks: it takes milliseconds
 
 const CHUNK: usize = 256 << 10; // a read takes whatever is there, at most the order of a receive buffer

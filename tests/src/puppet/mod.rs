@@ -7,7 +7,7 @@
 //!
 //! - `packet.rs`: packets, built and read without the crate under test.
 //! - `flavour.rs`: how deployed peers differ.
-//! - `expect.rs`: what a test says about what comes.
+//! - `say.rs`: what a test lets the puppet send. `expect.rs`: what it says about what comes.
 //! - `stream.rs`: a whole transfer, when the single packets do not matter.
 //!
 //! ```
@@ -17,7 +17,7 @@
 //! p.write(&[7; 3000]);
 //! p.expect_data(0);
 //! p.expect_data(1);
-//! p.wait(ms(50));
+//! p.wait(ms(10));
 //! p.send(state().ack(2).window(0));
 //! p.expect_nothing(); // the rest waits for a window
 //! p.send(data(0).window(10_000));
@@ -28,6 +28,7 @@
 mod expect;
 mod flavour;
 mod packet;
+mod say;
 mod stream;
 
 use std::collections::VecDeque;
@@ -42,6 +43,7 @@ use utp_proto::{
 
 pub use flavour::{Flavour, Measured};
 pub use packet::{Kind, Raw, mask};
+pub use say::{Packet, data, fin, piece, pieces, reset, state, syn};
 pub use stream::Outcome;
 
 /// A peer moved by hand, and the endpoint that it talks to.
@@ -78,7 +80,8 @@ pub struct Puppet {
     /// Number of the endpoint's FIN.
     their_fin: Option<i32>,
     acked: i32,
-    window: u32,
+    /// The window that it tells.
+    pub window: u32,
     /// What it measured of the last packet.
     difference: u32,
     /// A transfer is under way, which looks at packets when they arrive.
@@ -107,125 +110,6 @@ pub struct Seen {
     pub may_fragment: bool,
     /// All fields.
     pub raw: Raw,
-}
-
-/// A packet for the endpoint; made by [`data`] and its kin. What is not said is what the puppet said last, or
-/// what its flavour says.
-#[derive(Debug, Clone)]
-#[must_use]
-pub struct Packet {
-    kind: Kind,
-    number: Option<i32>,
-    ack: Option<i32>,
-    window: Option<u32>,
-    sack: Option<Vec<i32>>,
-    mask: Option<Vec<u8>>,
-    timestamp: Option<u32>,
-    difference: Option<u32>,
-    id: Option<u16>,
-    extensions: Vec<(u8, Vec<u8>)>,
-    payload: Vec<u8>,
-}
-
-/// DATA with this number and [`piece`] of it.
-pub fn data(number: i32) -> Packet {
-    Packet { number: Some(number), payload: piece(number), ..empty(Kind::Data) }
-}
-
-/// STATE.
-pub fn state() -> Packet {
-    empty(Kind::State)
-}
-
-/// FIN with this number.
-pub fn fin(number: i32) -> Packet {
-    Packet { number: Some(number), ..empty(Kind::Fin) }
-}
-
-/// RESET as from a peer that knows the connection.
-pub fn reset() -> Packet {
-    empty(Kind::Reset)
-}
-
-/// SYN.
-pub fn syn() -> Packet {
-    Packet { number: Some(-1), ..empty(Kind::Syn) }
-}
-
-fn empty(kind: Kind) -> Packet {
-    Packet {
-        kind,
-        number: None,
-        ack: None,
-        window: None,
-        sack: None,
-        mask: None,
-        timestamp: None,
-        difference: None,
-        id: None,
-        extensions: Vec::new(),
-        payload: Vec::new(),
-    }
-}
-
-#[allow(missing_docs)] // the names are those of the fields
-impl Packet {
-    pub fn number(self, number: i32) -> Self {
-        Self { number: Some(number), ..self }
-    }
-
-    /// Acknowledges this many of the endpoint's packets.
-    pub fn ack(self, ack: i32) -> Self {
-        Self { ack: Some(ack), ..self }
-    }
-
-    pub fn window(self, window: u32) -> Self {
-        Self { window: Some(window), ..self }
-    }
-
-    /// Acknowledges these numbers selectively, in a mask as long as the flavour makes it.
-    pub fn sack(self, numbers: impl IntoIterator<Item = i32>) -> Self {
-        Self { sack: Some(numbers.into_iter().collect()), ..self }
-    }
-
-    /// A selective acknowledgement of any form.
-    pub fn mask(self, mask: &[u8]) -> Self {
-        Self { mask: Some(mask.to_vec()), ..self }
-    }
-
-    pub fn timestamp(self, timestamp: u32) -> Self {
-        Self { timestamp: Some(timestamp), ..self }
-    }
-
-    pub fn difference(self, difference: u32) -> Self {
-        Self { difference: Some(difference), ..self }
-    }
-
-    pub fn id(self, id: u16) -> Self {
-        Self { id: Some(id), ..self }
-    }
-
-    /// One more extension, behind those that are there.
-    pub fn extension(mut self, id: u8, body: &[u8]) -> Self {
-        self.extensions.push((id, body.to_vec()));
-        self
-    }
-
-    pub fn payload(self, payload: &[u8]) -> Self {
-        Self { payload: payload.to_vec(), ..self }
-    }
-}
-
-/// What `data` of this number carries: 100 bytes that no other number has.
-#[must_use]
-pub fn piece(number: i32) -> Vec<u8> {
-    (0..25).flat_map(|i| (number.wrapping_mul(0x9e37_79b9_u32 as i32) ^ i).to_be_bytes()).collect()
-}
-
-/// The payload of several packets.
-#[must_use]
-pub fn pieces(numbers: impl IntoIterator<Item = i32>) -> Vec<u8> {
-    numbers.into_iter().flat_map(piece).collect()
 }
 
 /// Milliseconds.

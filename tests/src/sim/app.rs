@@ -141,6 +141,8 @@ pub struct Side {
     /// Stream that it writes, and that it expects to read.
     pub(crate) streams: (u64, u64),
     opened: Duration,
+    /// For what is written: kept, since clearing a new one each time would take longer than all else.
+    scratch: Vec<u8>,
 }
 
 impl Side {
@@ -167,6 +169,7 @@ impl Side {
             handle,
             streams,
             opened: now,
+            scratch: Vec::new(),
         }
     }
 
@@ -224,13 +227,16 @@ impl Side {
     /// Writes until `target` bytes are written or no more are taken.
     pub(crate) fn write_up_to(&mut self, endpoint: &mut Endpoint, target: u64) {
         let Some(mut connection) = endpoint.connection(self.handle) else { return };
-        let mut buf = vec![0; (target.saturating_sub(self.written)).min(self.script.chunk as u64) as usize];
+        let most = target.saturating_sub(self.written).min(self.script.chunk as u64) as usize;
+        if self.scratch.len() < most {
+            self.scratch.resize(most, 0);
+        }
         while self.written < target && self.finished.is_none() {
-            let len = (target - self.written).min(buf.len() as u64) as usize;
+            let len = (target - self.written).min(most as u64) as usize;
             // Asking first spares generating what would not be taken; a refused write asks for `Writable`.
             let len = len.min(connection.writable().max(1));
-            tape::fill(self.streams.0, self.written, &mut buf[..len]);
-            match connection.write(&buf[..len]) {
+            tape::fill(self.streams.0, self.written, &mut self.scratch[..len]);
+            match connection.write(&self.scratch[..len]) {
                 Ok(taken) => self.written += taken as u64,
                 Err(WriteError::Blocked | WriteError::Closed(_)) => return,
                 Err(error) => panic!("writing before the finish: {error}"),

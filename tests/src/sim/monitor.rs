@@ -66,6 +66,11 @@ impl Monitor {
     pub(crate) fn forget(&mut self, from: usize, to: usize, id: u16) {
         self.directions.remove(&(from, to, id));
     }
+
+    /// Forgets what a host has sent: it has died, and its successor knows nothing of it.
+    pub(crate) fn forget_host(&mut self, host: usize) {
+        self.directions.retain(|(from, ..), _| *from != host);
+    }
 }
 
 impl Direction {

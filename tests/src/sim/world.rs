@@ -132,6 +132,14 @@ impl World {
         (forth, back)
     }
 
+    /// The kernel of a host takes so many bytes for its first link and then blocks, and it takes them
+    /// datagram by datagram; `None`: any number, in runs.
+    pub fn send_buffer(&mut self, host: HostId, bytes: Option<usize>) {
+        let host = &mut self.hosts[host.0];
+        host.send_buffer = bytes;
+        host.segments = if bytes.is_some() { 1 } else { 64 };
+    }
+
     /// Datagrams to be dropped besides those that chance takes.
     pub fn drop_if(&mut self, order: Order) {
         self.network.drop = Some(order);
@@ -320,6 +328,9 @@ impl World {
     /// A host crashes: it forgets everything, sends nothing and hears nothing.
     pub fn kill(&mut self, host: HostId) {
         self.hosts[host.0].dead = true;
+        if let Some(monitor) = &mut self.monitor {
+            monitor.forget_host(host.0);
+        }
         let sides: Vec<_> = self.sides.iter().filter(|((at, _), _)| *at == host.0).map(|(_, s)| *s).collect();
         for (conn, which) in sides {
             if let Some(side) = &mut self.conns[conn].sides[which]
@@ -344,10 +355,26 @@ impl World {
 
     /// A datagram for `to` as if `from` had sent it, past all links.
     pub fn inject(&mut self, from: SocketAddr, to: HostId, datagram: &[u8]) -> Verdict {
+        if let (Some(&sender), [0x41, _, high, low, ..]) = (self.by_addr.get(&from), datagram) {
+            self.note_old_syn(sender, to.0, u16::from_be_bytes([*high, *low]));
+        }
         let host = &mut self.hosts[to.0];
         host.dirty = true;
         let now = host.clock.local(self.now);
         host.endpoint.handle_datagram(now, from, datagram)
+    }
+
+    /// A SYN of the past arrives: it is answered anew if what it opened is over.
+    fn note_old_syn(&mut self, from: usize, to: usize, id: u16) {
+        let conn = self.dialed.get(&(from, to, id.wrapping_add(1)));
+        let handle = conn.and_then(|conn| self.conns[*conn].sides[1].as_ref()).map(|side| side.handle);
+        // It may be over although the application has not read all of it, and therefore not been told.
+        let live = handle.and_then(|handle| self.hosts[to].endpoint.connection(handle)).is_some_and(
+            |mut connection| !matches!(connection.write(&[]), Err(utp_proto::WriteError::Closed(_))),
+        );
+        if let Some(monitor) = self.monitor.as_mut().filter(|_| !live) {
+            monitor.forget(to, from, id);
+        }
     }
 
     /// Runs for so long.

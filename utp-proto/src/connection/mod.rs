@@ -154,8 +154,8 @@ struct Timers {
     /// Last packet of any type.
     packet_sent: Time,
     received: Time,
-    /// The tail of this flight was probed already.
-    tail_probed: bool,
+    /// Tail-loss probes since the last new acknowledgement.
+    tail_probes: u32,
     /// Send the tail again, whatever the window says.
     tail_due: bool,
     /// After a time-out: packets that may go before an acknowledgement comes. `None`: no limit.
@@ -341,7 +341,7 @@ impl Timers {
             data_sent: now,
             packet_sent: now,
             received: now,
-            tail_probed: false,
+            tail_probes: 0,
             tail_due: false,
             after_rto: None,
             persist_backoff: 0,

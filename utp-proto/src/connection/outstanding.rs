@@ -95,7 +95,6 @@ pub(crate) struct Outstanding {
     /// Lost packets in the order in which they will be sent again; stale entries possible.
     lost: VecDeque<SeqNr>,
     in_flight: u64,
-    flight_packets: u32,
     /// Payload bytes neither acknowledged cumulatively nor selectively: what the peer may still have to
     /// buffer.
     unacked: u64,
@@ -123,7 +122,6 @@ impl Outstanding {
             log_base: 0,
             lost: VecDeque::new(),
             in_flight: 0,
-            flight_packets: 0,
             unacked: 0,
             sacked: 0,
             large_in_doubt: 0,
@@ -189,7 +187,6 @@ impl Outstanding {
         });
         self.large_in_doubt += u32::from(usize::from(len) > ALWAYS_PASSES);
         self.in_flight += u64::from(len);
-        self.flight_packets += 1;
         self.unacked += u64::from(len);
         seq
     }
@@ -206,7 +203,6 @@ impl Outstanding {
         if packet.status == Status::Lost {
             packet.status = Status::InFlight;
             self.in_flight += u64::from(self.get(seq).map_or(0, |p| p.len));
-            self.flight_packets += 1;
         }
         self.large_in_doubt = self.large_in_doubt.saturating_add(u32::from(large));
         while let Some(&first) = self.lost.front() {
@@ -223,9 +219,9 @@ impl Outstanding {
         self.lost.iter().copied().find(|&seq| self.get(seq).is_some_and(|p| p.status == Status::Lost))
     }
 
-    /// The oldest packet in flight: what a tail-loss probe repeats.
-    pub(crate) fn oldest_in_flight(&self) -> Option<SeqNr> {
-        let i = self.packets.iter().position(|p| p.status == Status::InFlight)?;
+    /// The oldest packet that is not known to have arrived: what a tail-loss probe repeats.
+    pub(crate) fn oldest_missing(&self) -> Option<SeqNr> {
+        let i = self.packets.iter().position(|p| p.status != Status::Sacked)?;
         Some(self.una.plus(i as u16))
     }
 
@@ -302,7 +298,6 @@ impl Outstanding {
         match packet.status {
             Status::InFlight => {
                 self.in_flight -= len;
-                self.flight_packets -= 1;
                 acked.spurious += u32::from(too_soon);
                 acked.spurious_resends += u32::from(too_soon);
             }
@@ -409,7 +404,6 @@ impl Outstanding {
         packet.status = Status::Lost;
         let packet = *packet;
         self.in_flight -= u64::from(packet.len);
-        self.flight_packets -= 1;
         self.lost.push_back(seq);
         if packet.probe {
             losses.probe = Some(seq);
@@ -450,7 +444,6 @@ impl Outstanding {
                     self.sacked -= 1;
                     self.unacked += len;
                     self.in_flight += len;
-                    self.flight_packets += 1;
                     self.mark_lost(seq, &mut losses);
                 }
                 Status::Sacked => {}
@@ -473,17 +466,11 @@ impl Outstanding {
                 packet.tx = next_tx;
                 let len = u64::from(packet.len);
                 self.in_flight += len;
-                self.flight_packets += 1;
                 self.log.push_back(seq);
                 restored += 1;
             }
         }
         restored
-    }
-
-    /// Whether some packet is taken for lost and waits to be sent again.
-    pub(crate) fn has_lost(&self) -> bool {
-        self.first_lost().is_some()
     }
 
     /// Payload bytes of the oldest packet.
@@ -494,11 +481,6 @@ impl Outstanding {
     /// How many large packets went out since one arrived.
     pub(crate) fn large_in_doubt(&self) -> u32 {
         self.large_in_doubt
-    }
-
-    /// Whether any packet, a FIN included, is in the network as far as we know.
-    pub(crate) fn has_in_flight(&self) -> bool {
-        self.flight_packets > 0
     }
 }
 

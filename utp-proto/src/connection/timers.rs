@@ -14,7 +14,7 @@ pub(crate) enum Timer {
     Connect,
     /// A packet overtaken by others is old enough to be lost.
     Reordering,
-    /// No answer to the end of a flight: send its last packet again, rather than wait for the time-out.
+    /// No answer to a flight: send its oldest packet again, rather than wait for the time-out.
     TailLoss,
     /// Retransmission time-out.
     Retransmit,
@@ -70,12 +70,14 @@ impl Connection {
         next
     }
 
-    /// RFC 8985 7.2: once per flight, unless a loss is known already.
+    /// Silence after a flight, and after each probe twice as long again (RFC 9002 6.2), until the time-out
+    /// comes. Known losses are no reason to keep quiet (RFC 8985 7.2 differs): the window may hold them
+    /// back, and the acknowledgement that would open it be lost.
     fn tail_loss_at(&self) -> Option<Time> {
         let t = &self.timers;
-        let idle = t.tail_probed || t.tail_due || t.after_rto.is_some() || self.outstanding.has_lost();
-        (!idle && !self.is_peer_full() && self.rtt.is_known() && self.outstanding.has_in_flight())
-            .then(|| t.data_sent.max(t.rto_from).plus(self.rtt.probe_timeout()))
+        let waits = t.tail_due || t.after_rto.is_some() || t.tail_probes >= MAX_TAIL_PROBES;
+        (!waits && !self.is_peer_full() && self.rtt.is_known())
+            .then(|| t.data_sent.max(t.rto_from).plus(self.rtt.probe_timeout() << t.tail_probes))
     }
 
     /// The time-out. A probe of a closed window that was dropped is repeated like the first one: a peer may
@@ -146,7 +148,7 @@ impl Connection {
                 self.update_pacing(cx.now);
             }
             Timer::TailLoss => {
-                self.timers.tail_probed = true;
+                self.timers.tail_probes += 1;
                 self.timers.tail_due = true;
             }
             Timer::Retransmit => self.retransmit_timeout(cx),
@@ -200,6 +202,10 @@ impl Connection {
         self.update_pacing(cx.now);
     }
 }
+
+/// Tail-loss probes in a row. On short paths the time-out is 500 ms, and probes that are lost too would
+/// leave room for more; five of them carry over outages of 31 probe time-outs.
+const MAX_TAIL_PROBES: u32 = 5;
 
 /// Microseconds without DATA after which a connection gives back even the memory of its lists.
 const REST: u64 = 1_000_000;

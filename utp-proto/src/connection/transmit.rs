@@ -144,7 +144,7 @@ impl Connection {
     /// packet and may be as short as 30 packets (libutp), so that it would show nothing after a longer
     /// burst of losses. This one fills its gap, and being the newest transmission proves the others lost.
     fn tail(&self) -> Option<Plan> {
-        self.outstanding.oldest_in_flight().and_then(|seq| self.resend_plan(seq))
+        self.outstanding.oldest_missing().and_then(|seq| self.resend_plan(seq))
     }
 
     fn resend_plan(&self, seq: SeqNr) -> Option<Plan> {

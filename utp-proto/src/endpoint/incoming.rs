@@ -9,7 +9,6 @@ use super::key::Key;
 use super::replies::Reply;
 use super::table::{Entry, Linger};
 use super::{Endpoint, Verdict, blank};
-use crate::buffer::largest_window;
 use crate::connection::{Connection as Machine, Context, Ids};
 use crate::time::{Time, micros};
 use crate::wire::{Header, Packet, PacketType, ParseError, SeqNr};
@@ -116,7 +115,7 @@ impl Endpoint {
             } else {
                 self.clock.wire(now).since(syn.timestamp)
             },
-            wnd_size: largest_window(self.config.receive_buffer).min(u32::MAX as usize) as u32,
+            wnd_size: self.config.receive_buffer.min(u32::MAX as usize) as u32,
             ..blank(seq, syn.seq_nr)
         };
         self.replies.push(Reply { to: key.remote(), header });
@@ -217,7 +216,7 @@ impl Endpoint {
         let answer = Header {
             connection_id: linger.send_id,
             timestamp_difference: self.clock.wire(now).since(header.timestamp),
-            wnd_size: largest_window(self.config.receive_buffer).min(u32::MAX as usize) as u32,
+            wnd_size: self.config.receive_buffer.min(u32::MAX as usize) as u32,
             ..blank(next, ack)
         };
         self.table.extend_linger(now, &key);

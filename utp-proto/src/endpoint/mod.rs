@@ -36,7 +36,7 @@ use crate::connection::{Connection as Machine, Context, Ids};
 use crate::rng::Rng;
 use crate::time::{Clock, Time, micros};
 use crate::wire::{Header, PacketType, SeqNr};
-use crate::{CloseReason, Config, ConnectError, EndpointStats, Event};
+use crate::{CloseReason, Config, ConnectError, EndpointStats, Event, PathError};
 
 /// Names a connection of one endpoint. Generational: the handle of a connection that is over finds
 /// nothing, never somebody else's connection.
@@ -63,16 +63,6 @@ pub enum Verdict {
     Consumed,
     /// It is not uTP version 1: offer it to the next protocol that shares the socket.
     NotUtp,
-}
-
-/// What the network reported about the path to a peer. Hints, never believed blindly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum PathError {
-    /// A datagram was too big; the largest UDP payload that fits, if that is known.
-    TooBig(Option<usize>),
-    /// Port, host or network unreachable.
-    Unreachable,
 }
 
 /// A run of datagrams to one peer, ready for UDP GSO: `len` bytes appended to the buffer, to be cut into

@@ -324,3 +324,44 @@ fn each_connection_may_have_a_controller_of_its_own() {
     assert_eq!(a, 5_000);
     assert!(b > 20_000, "{b}");
 }
+
+#[test]
+fn a_silence_shorter_than_the_time_out_costs_none() {
+    for start in (30..630).step_by(3) {
+        let mut pair = Pair::new(Config::default());
+        let ends = pair.connected();
+        // Losses before it, so that there are some that the window holds back when it comes.
+        let silent = std::rc::Rc::new(std::cell::Cell::new(None));
+        let seen = std::rc::Rc::clone(&silent);
+        let mut x: u64 = start;
+        pair.drop = Box::new(move |n, _| {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            if n == start {
+                seen.set(Some(true));
+            }
+            match seen.get() {
+                None => (x >> 33).is_multiple_of(20),
+                Some(silent) => silent,
+            }
+        });
+        let [a, b] = ends;
+        pair.at(0, a).write(&[7; 400_000]).unwrap();
+        let mut read = 0;
+        let mut buf = vec![0; 64 << 10];
+        let mut end = None;
+        let until = pair.now + Duration::from_secs(60);
+        while read < 400_000 {
+            assert!(pair.step(until), "{start}: stuck at {read}: {:#?}", pair.at(0, a).stats());
+            if silent.get() == Some(true) && pair.now >= *end.get_or_insert(pair.now + SILENCE) {
+                silent.set(Some(false));
+            }
+            while let Ok(n) = pair.at(1, b).read(&mut buf) {
+                read += n;
+            }
+        }
+        let stats = pair.at(0, a).stats();
+        assert_eq!(stats.timeouts, 0, "{start}: {stats:#?}");
+    }
+}
+
+const SILENCE: Duration = Duration::from_millis(150);

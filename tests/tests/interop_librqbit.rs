@@ -1,0 +1,46 @@
+//! With librqbit-utp: every byte arrives and every end is seen, whoever dials. Where it sends over a lossy
+//! path it runs with the settings under which it can do that (see `Kind::LibrqbitPatient`).
+
+use utp_tests::interop::endings::Ending;
+use utp_tests::interop::peer::Kind::Librqbit;
+use utp_tests::interop::suite::{endings_are_seen, transfers_succeed};
+
+#[test]
+fn a_clean_and_a_disorderly_path_carry_every_byte() {
+    transfers_succeed(Librqbit, |case| case.faults.loss == 0.0 && case.faults.drop_exactly.is_empty());
+}
+
+#[test]
+fn two_percent_loss_costs_no_byte() {
+    transfers_succeed(Librqbit, |case| case.faults.loss == 0.02);
+}
+
+#[test]
+fn ten_percent_loss_costs_no_byte() {
+    transfers_succeed(Librqbit, |case| case.faults.loss == 0.1);
+}
+
+#[test]
+fn a_lost_syn_or_syn_ack_is_made_up_for() {
+    transfers_succeed(Librqbit, |case| !case.faults.drop_exactly.is_empty());
+}
+
+#[test]
+fn a_peer_killed_in_mid_transfer_is_noticed() {
+    endings_are_seen(Librqbit, &[Ending::ReceiverKilled, Ending::SenderKilled, Ending::Restarted]);
+}
+
+#[test]
+fn leaving_in_mid_transfer_is_noticed_on_either_side() {
+    endings_are_seen(Librqbit, &[Ending::TheyDrop, Ending::WeDrop, Ending::WeAbort]);
+}
+
+#[test]
+fn a_peer_that_is_gone_after_its_own_fin_does_not_keep_ours_waiting() {
+    endings_are_seen(Librqbit, &[Ending::TheyForget]);
+}
+
+#[test]
+fn an_acceptor_may_speak_first() {
+    endings_are_seen(Librqbit, &[Ending::WeSpeakFirst, Ending::TheySpeakFirst]);
+}
