@@ -202,7 +202,8 @@ mod path {
         let mut still = Samples::new();
         still.round(50_000, |_| None, false);
         let rounds = (0..600).take_while(|_| still.round(100_000, |_| None, true) > 0).count();
-        assert!((200..230).contains(&rounds), "{rounds} round trips of 100 ms");
+        // The one that completes 20 s is not counted.
+        assert!((199..230).contains(&rounds), "{rounds} round trips of 100 ms");
         assert_eq!(still.path.base(), 100_000);
         let mut moving = Samples::new();
         moving.round(50_000, |_| None, false);
