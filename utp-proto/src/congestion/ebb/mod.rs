@@ -1,7 +1,7 @@
 //! Ebb: background transport that fills an empty link at once and leaves it at once to anybody else.
 //!
 //! Of our own, from parts that are known to work, because none of the published ones does all of what uTP is for
-//! (`CONGESTION.md` has the figures):
+//! (the `congestion` command of `tests/` prints the figures):
 //!
 //! - **Signal**: queueing delay as round-trip time above the smallest one, as LEDBAT++ (no clock but ours has
 //!   a part in it, so that no peer's clock, skew, drift or lie matters). `path.rs`.
