@@ -163,6 +163,8 @@ impl Net {
             while us.accept().is_some() {}
             for app in us.live.iter_mut().filter(|app| app.reads.is_none()) {
                 let connection = us.endpoint.connection(app.handle).expect("live");
+                // What was sent with these ids before was of an earlier attempt, with a number of its own.
+                self.monitor.forget(end, 1 - end, connection.ids().1);
                 // A late copy of a SYN may open what nobody dialed: nothing is ever written to that.
                 if let Some(number) = self.dialed.get(&(1 - end, connection.ids().0)) {
                     (app.writes, app.reads) = (2 * number + 1, Some(2 * number));
