@@ -91,6 +91,12 @@ impl Direction {
             self.highest = Some(seq.wrapping_sub(1)); // a SYN-ACK, or what follows one
             return Ok(());
         };
+        if self.syn.is_none() && self.sums.is_empty() {
+            // An acceptor that has sent nothing yet: late SYNs get another number than early ones, and what
+            // confirms either of them is taken.
+            self.highest = Some(seq.wrapping_sub(1));
+            return Ok(());
+        }
         let next = highest.wrapping_add(1);
         if seq == next || (self.fin == Some(highest) && seq == highest) {
             return Ok(());
