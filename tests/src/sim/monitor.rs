@@ -85,15 +85,19 @@ impl Direction {
         Ok(())
     }
 
+    /// An acceptor that has sent nothing yet: late SYNs get another number than early ones, and what confirms
+    /// either of them is taken.
+    fn is_unsettled(&self) -> bool {
+        self.syn.is_none() && self.sums.is_empty()
+    }
+
     /// A STATE has the number of the next packet, or after the FIN, for libtorrent, that of the FIN.
     fn check_state(&mut self, seq: u16) -> Result<(), String> {
         let Some(highest) = self.highest else {
             self.highest = Some(seq.wrapping_sub(1)); // a SYN-ACK, or what follows one
             return Ok(());
         };
-        if self.syn.is_none() && self.sums.is_empty() {
-            // An acceptor that has sent nothing yet: late SYNs get another number than early ones, and what
-            // confirms either of them is taken.
+        if self.is_unsettled() {
             self.highest = Some(seq.wrapping_sub(1));
             return Ok(());
         }
@@ -109,6 +113,9 @@ impl Direction {
     }
 
     fn check_stream(&mut self, kind: u8, seq: u16, payload: &[u8]) -> Result<(), String> {
+        if self.is_unsettled() {
+            self.highest = Some(seq.wrapping_sub(1));
+        }
         let highest = *self.highest.get_or_insert(seq.wrapping_sub(1));
         let ahead = seq.wrapping_sub(highest);
         let sum = checksum(payload) ^ u64::from(kind);
