@@ -11,10 +11,12 @@ use utp_proto::{Config, ConnectionHandle, Endpoint, Event, PathError, Verdict};
 
 use super::app::{Ending, Script, Side};
 use super::host::{Clock, Host};
-use super::link::{Link, LinkStats};
+use super::link::Link;
 use super::monitor::Monitor;
 use super::network::{Delivery, LinkId, Network, Order};
 use super::rng::Random;
+
+mod look;
 
 /// Names a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -155,119 +157,6 @@ impl World {
         for link in self.network.links_mut() {
             *link = link.healed();
         }
-    }
-}
-
-/// Looking.
-impl World {
-    /// Time since the start.
-    #[must_use]
-    pub fn now(&self) -> Duration {
-        self.now
-    }
-
-    /// A host.
-    #[must_use]
-    pub fn at(&mut self, host: HostId) -> &mut Host {
-        self.hosts[host.0].dirty = true;
-        &mut self.hosts[host.0]
-    }
-
-    /// A host's address.
-    #[must_use]
-    pub fn addr(&self, host: HostId) -> SocketAddr {
-        self.hosts[host.0].addr
-    }
-
-    /// What a link has done.
-    #[must_use]
-    pub fn link_stats(&self, link: LinkId) -> &LinkStats {
-        self.network.stats(link)
-    }
-
-    /// Takes what a link has done so far, and counts from zero.
-    pub fn take_link_stats(&mut self, link: LinkId) -> LinkStats {
-        std::mem::take(self.network.stats_mut(link))
-    }
-
-    /// A link, to be changed.
-    pub fn link_mut(&mut self, link: LinkId) -> &mut Link {
-        self.network.link_mut(link)
-    }
-
-    /// The dialing side of a connection.
-    ///
-    /// # Panics
-    /// Never: a connection has one from the start.
-    #[must_use]
-    pub fn dialer(&self, conn: ConnId) -> &Side {
-        self.conns[conn.0].sides[0].as_ref().expect("dialed")
-    }
-
-    /// The accepting side of a connection, if it got that far.
-    #[must_use]
-    pub fn accepted(&self, conn: ConnId) -> Option<&Side> {
-        self.conns[conn.0].sides[1].as_ref()
-    }
-
-    /// The accepting side of a connection.
-    ///
-    /// # Panics
-    /// If nobody accepted.
-    #[must_use]
-    pub fn acceptor(&self, conn: ConnId) -> &Side {
-        self.accepted(conn).unwrap_or_else(|| self.fail("nobody accepted"))
-    }
-
-    /// All connections.
-    pub fn conns(&self) -> impl Iterator<Item = ConnId> + use<> {
-        (0..self.conns.len()).map(ConnId)
-    }
-
-    /// Both sides of every connection, so far as they exist.
-    pub fn all_sides(&self) -> impl Iterator<Item = &Side> {
-        self.conns.iter().flat_map(|conn| &conn.sides).flatten()
-    }
-
-    /// Whether a side's connection has been reported closed, or has never been.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.open_sides == 0
-    }
-
-    /// Connections that were accepted although nobody dialed them.
-    #[must_use]
-    pub fn strangers(&self) -> &[(HostId, ConnectionHandle)] {
-        &self.strangers
-    }
-
-    /// A hash of everything that was sent: when, by whom, to whom, what, and what became of it.
-    #[must_use]
-    pub fn trace_hash(&self) -> u64 {
-        self.network.trace.hash()
-    }
-
-    /// Datagrams sent.
-    #[must_use]
-    pub fn datagrams(&self) -> u64 {
-        self.network.trace.count()
-    }
-
-    /// Ends the test with the seed, the connections and the last packets.
-    ///
-    /// # Panics
-    /// Always.
-    pub fn fail(&self, what: &str) -> ! {
-        let mut sides = String::new();
-        for (i, conn) in self.conns.iter().enumerate().take(FEW) {
-            for (name, side) in ["dialer", "acceptor"].iter().zip(&conn.sides) {
-                match side {
-                    Some(side) => sides += &format!("connection {i}, {name}: {side}\n"),
-                    None => sides += &format!("connection {i}, {name}: none\n"),
-                }
-            }
-        }
-        panic!("at {:?}, seed {}: {what}\n{sides}{}", self.now, self.seed, self.network.trace);
     }
 }
 
@@ -646,6 +535,3 @@ const STALL: u32 = 10_000;
 
 /// `Config`'s default.
 const MAX_DATAGRAM: usize = 1472;
-
-/// Connections shown in a message of failure.
-const FEW: usize = 10;
