@@ -13,12 +13,14 @@ use std::time::Instant;
 
 use crate::hub::{Hub, Next, Turn};
 use crate::runtime::{AsyncUdpSocket, Runtime, Timer};
-use crate::udp::{Link, Moment, Received};
+use crate::udp::{Intake, Moment, Received};
 
 /// Drives one socket until no handle is left and every connection has ended.
 pub(crate) struct Driver<R: Runtime> {
     hub: Arc<Hub<R::Socket>>,
-    link: Link,
+    intake: Intake,
+    /// Whether packets wait for the socket to be writable.
+    blocked: bool,
     wakers: Vec<Waker>,
     timer: R::Timer,
     /// What the timer is set to, unless that has passed. Deadlines that move away leave it alone: one
@@ -30,8 +32,15 @@ pub(crate) struct Driver<R: Runtime> {
 
 impl<R: Runtime> Driver<R> {
     pub(crate) fn new(hub: Arc<Hub<R::Socket>>) -> Self {
-        let link = Link::new(&hub.udp, R::now());
-        Self { hub, link, wakers: Vec::new(), timer: R::timer(), armed: None, wants_writable: false }
+        Self {
+            hub,
+            intake: Intake::default(),
+            blocked: false,
+            wakers: Vec::new(),
+            timer: R::timer(),
+            armed: None,
+            wants_writable: false,
+        }
     }
 
     /// Runs turns until there is nothing to do, or for long enough. Errors: the runtime is going down.
@@ -46,17 +55,17 @@ impl<R: Runtime> Driver<R> {
                 return Poll::Pending;
             }
             let received = self.receive(cx)?;
-            let writable = (self.link.is_blocked() || self.wants_writable)
-                && self.hub.udp.socket().poll_writable(cx)?.is_ready();
+            let writable =
+                (self.blocked || self.wants_writable) && self.hub.udp.socket().poll_writable(cx)?.is_ready();
             if !due && received == 0 && !writable {
                 return Poll::Pending;
             }
             let (sent, next) = self.turn(writable, cx);
-            if next.finished && self.link.is_flushed() {
+            if next.finished {
                 return Poll::Ready(Ok(()));
             }
             self.wants_writable = next.wants_writable;
-            due = self.arm(next.deadline, cx) || (next.more && !self.link.is_blocked());
+            due = self.arm(next.deadline, cx) || (next.more && !self.blocked);
             work += received + sent + TURN;
         }
     }
@@ -64,7 +73,7 @@ impl<R: Runtime> Driver<R> {
     /// A batch's size in bytes; 0 if there is none, and then the task is registered.
     fn receive(&mut self, cx: &mut Context<'_>) -> io::Result<usize> {
         for _ in 0..RECEIVE_TRIES {
-            match self.link.receive(&self.hub.udp, || Moment::of(R::now())) {
+            match self.intake.receive(&self.hub.udp, || Moment::of(R::now())) {
                 Received::Batch(bytes) => return Ok(bytes),
                 Received::Nothing => match self.hub.udp.socket().poll_readable(cx) {
                     Poll::Ready(result) => result?,
@@ -80,24 +89,27 @@ impl<R: Runtime> Driver<R> {
 
     /// One turn; gives the bytes sent.
     fn turn(&mut self, writable: bool, cx: &Context<'_>) -> (usize, Next) {
-        let mut state = self.hub.lock();
-        let turn = Turn { now: R::now(), link: &mut self.link, wakers: &mut self.wakers, writable };
-        let next = state.turn(turn, cx);
+        let Self { hub, intake, wakers, .. } = self;
+        let mut outlet = hub.outlet();
+        let now = R::now();
+        let mut state = hub.lock();
+        let mut next = state.turn(Turn { now, intake, outlet: &mut outlet, wakers, writable }, cx);
         drop(state);
-        self.wake();
-        (self.link.flush(&self.hub.udp), next)
-    }
-
-    fn wake(&mut self) {
-        for waker in self.wakers.drain(..) {
+        for waker in wakers.drain(..) {
             waker.wake();
         }
+        let sent = outlet.flush(&hub.udp);
+        self.blocked = outlet.is_blocked();
+        next.finished &= outlet.is_flushed();
+        let wanted = next.deadline.into_iter().chain(intake.deaf_until()).min();
+        next.deadline = outlet.deadline(wanted, R::now());
+        (sent, next)
     }
 
     /// Sees to it that the task runs at `deadline`. Whether that is now.
     fn arm(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = deadline else { return false };
         let now = R::now();
-        let Some(deadline) = self.link.deadline(deadline, now) else { return false };
         if deadline <= now {
             return true;
         }
@@ -129,8 +141,7 @@ impl<R: Runtime> Drop for Driver<R> {
     fn drop(&mut self) {
         let mut wakers = std::mem::take(&mut self.wakers);
         self.hub.lock().orphan(&mut wakers);
-        self.wakers = wakers;
-        self.wake();
+        wakers.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 use mio::event::Source;
 use mio::{Interest, Registry, Token};
 use utp_driver::references::References;
-use utp_driver::udp::{Datagrams, Link, Moment, Received, Udp};
+use utp_driver::udp::{Datagrams, Intake, Moment, Outlet, Received, Udp};
 use utp_driver::{BufferSizes, SocketConfig, SocketStats};
 use utp_proto::{Connection, ConnectionHandle, Endpoint, Event as ConnectionEvent};
 
@@ -34,7 +34,8 @@ pub struct UtpSocket {
     udp: Udp<Socket>,
     registration: Option<Registration>,
     endpoint: Endpoint,
-    link: Link,
+    intake: Intake,
+    outlet: Outlet,
     datagrams: Datagrams,
     /// When the last turn was.
     now: Instant,
@@ -101,7 +102,8 @@ impl UtpSocket {
         Ok(Self {
             registration: None,
             endpoint: utp_driver::endpoint::new(&config, now)?,
-            link: Link::new(&udp, now),
+            intake: Intake::default(),
+            outlet: Outlet::new(&udp, now),
             datagrams: Datagrams::new(&config),
             now,
             more: false,
@@ -130,21 +132,22 @@ impl UtpSocket {
             self.sending = Sending::Retry;
         }
         let owing =
-            !self.link.is_flushed() || self.endpoint.poll_timeout().is_some_and(|deadline| deadline <= now);
+            !self.outlet.is_flushed() || self.endpoint.poll_timeout().is_some_and(|deadline| deadline <= now);
         let before = self.datagrams.received();
         // Before the call, which may take its time: `now` goes with this moment.
         let moment = Moment::of(now);
-        let received = self.link.receive(&self.udp, || moment);
-        self.link.feed(&mut self.endpoint, &mut self.datagrams, now);
+        let received = self.intake.receive(&self.udp, || moment);
+        self.outlet.report(&mut self.endpoint, now);
+        self.intake.feed(&mut self.endpoint, &mut self.datagrams, now);
         self.datagrams_came |= self.datagrams.received() > before;
         let arrived = matches!(received, Received::Batch(_));
         self.more = arrived || received == Received::Failed;
         if owing || !arrived {
-            let left = self.link.collect(&mut self.endpoint, now);
-            self.link.flush(&self.udp);
-            self.more |= left && !self.link.is_blocked();
+            let left = self.outlet.collect(&mut self.endpoint, now);
+            self.outlet.flush(&self.udp);
+            self.more |= left && !self.outlet.is_blocked();
         }
-        self.more |= self.link.has_path_errors();
+        self.more |= self.outlet.has_path_errors();
         self.update_interest()?;
         Ok(if self.more { Turn::More } else { Turn::Wait })
     }
@@ -158,7 +161,8 @@ impl UtpSocket {
         if self.more || self.has_events() {
             return Some(self.now);
         }
-        self.link.deadline(self.endpoint.poll_timeout(), self.now)
+        let wanted = self.endpoint.poll_timeout().into_iter().chain(self.intake.deaf_until()).min();
+        self.outlet.deadline(wanted, self.now)
     }
 
     /// The next event. Poll until `None` after each turn.
@@ -261,7 +265,7 @@ impl UtpSocket {
     pub fn is_idle(&self) -> bool {
         self.endpoint.open_connections() == 0
             && self.endpoint.stats().lingering == 0
-            && self.link.is_flushed()
+            && self.outlet.is_flushed()
     }
 
     /// Whether there is no more reason to go on, as a program for Node.js ends: nothing is left that is
@@ -342,7 +346,7 @@ impl UtpSocket {
     pub fn stats(&self) -> SocketStats {
         let mut stats = SocketStats::default();
         stats.endpoint = self.endpoint.stats();
-        let (receive, send) = self.link.stats();
+        let (receive, send) = (self.intake.stats(), self.outlet.stats());
         (stats.receive, stats.send) = (*receive, *send);
         stats.foreign_received = self.datagrams.received();
         stats.foreign_dropped = self.datagrams.dropped();
@@ -371,7 +375,7 @@ impl UtpSocket {
     }
 
     fn wants_writable(&self) -> bool {
-        self.link.is_blocked() || self.sending == Sending::Blocked
+        self.outlet.is_blocked() || self.sending == Sending::Blocked
     }
 }
 

@@ -1,10 +1,11 @@
 //! The state that the driver's task and the application's tasks share, behind one mutex that is never
-//! held during a system call.
+//! held during a system call. What is on its way to the socket is behind another one (`direct.rs`).
 //!
 //! [`SocketHandle`] and [`StreamHandle`] are the application's side: everything that an asynchronous
 //! adapter offers is implemented by them, once. The driver's task is the other side;
 //! it does its work in turns (`turn.rs`, `driver.rs`).
 
+mod direct;
 mod events;
 mod ports;
 mod references;
@@ -32,16 +33,17 @@ use crate::events::SocketEvents;
 use crate::references::References;
 use crate::runtime::{AsyncUdpSocket, Runtime};
 use crate::stats::{ReceiveStats, SendStats};
-use crate::udp::{Datagrams, Udp};
+use crate::udp::{Datagrams, Outlet, Udp};
 use crate::{SocketConfig, stats::SocketStats};
 use ports::{Ports, Waiters};
 
 /// One UDP socket, its endpoint, and everybody who waits for either.
 #[derive(Debug)]
-pub(crate) struct Hub<S> {
+pub(crate) struct Hub<S: AsyncUdpSocket> {
     pub(crate) udp: Udp<S>,
     pub(crate) now: fn() -> Instant,
     state: Mutex<State>,
+    outlet: Mutex<Outlet>,
 }
 
 #[derive(Debug)]
@@ -72,6 +74,9 @@ pub(crate) struct State {
     /// Whether an application's task left something for the driver to do that the endpoint does not
     /// know of.
     work: bool,
+    /// Whether the application's task has just left so much to be sent that it is better done by the
+    /// driver, on another core.
+    bulk: bool,
     /// When the driver came last.
     now: Instant,
     /// When the driver will come by itself.
@@ -126,6 +131,7 @@ pub fn open<R: Runtime>(
         writable: 0,
         owners: 1,
         work: false,
+        bulk: false,
         now,
         deadline: None,
         driver: None,
@@ -134,7 +140,8 @@ pub fn open<R: Runtime>(
         send: SendStats::default(),
         foreign_sent: 0,
     };
-    let hub = Arc::new(Hub { udp, now: R::now, state: Mutex::new(state) });
+    let outlet = Mutex::new(Outlet::new(&udp, now));
+    let hub = Arc::new(Hub { udp, now: R::now, state: Mutex::new(state), outlet });
     R::spawn(Driver::<R>::new(Arc::clone(&hub)));
     Ok(SocketHandle::new(hub))
 }
@@ -165,27 +172,20 @@ pub async fn connect<R: Runtime>(
     socket.connect(peer).await
 }
 
-impl<S> Hub<S> {
+impl<S: AsyncUdpSocket> Hub<S> {
     /// The state, for the driver.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         // After a panic under the lock the driver is gone, which its handles then report.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs `operation` for the application, and wakes whom it concerns: the driver only if it sleeps
-    /// and is needed sooner than it would wake by itself.
+    /// Runs `operation` for the application, and wakes or sends what follows from it.
     fn with<T>(&self, operation: impl FnOnce(&mut State) -> T) -> T {
         let mut wakers = Vec::new(); // takes memory only if there is somebody to wake
         let mut state = self.lock();
         let result = operation(&mut state);
         state.dispatch(&mut wakers);
-        let needed = state.work
-            || state.endpoint.poll_timeout().is_some_and(|at| state.deadline.is_none_or(|known| at < known));
-        let driver = if needed { state.driver.take() } else { None };
-        drop(state);
-        for waker in wakers.into_iter().chain(driver) {
-            waker.wake();
-        }
+        self.follow_up(state, wakers);
         result
     }
 
@@ -210,9 +210,7 @@ impl<S> Hub<S> {
             }
         })
     }
-}
 
-impl<S: AsyncUdpSocket> Hub<S> {
     fn stats(&self) -> SocketStats {
         let state = self.lock();
         SocketStats {
@@ -271,13 +269,13 @@ impl State {
 }
 
 /// A task's place in a queue, given up when the task stops waiting.
-struct Place<'a, S> {
+struct Place<'a, S: AsyncUdpSocket> {
     hub: &'a Hub<S>,
     queue: Queue,
     id: u64,
 }
 
-impl<S> Drop for Place<'_, S> {
+impl<S: AsyncUdpSocket> Drop for Place<'_, S> {
     fn drop(&mut self) {
         if self.id != 0 {
             self.hub.lock().waiters(self.queue).remove(self.id);

@@ -17,24 +17,24 @@ use crate::stats::SocketStats;
 ///
 /// When the last clone is dropped, connections that nobody accepted are refused and no more come in.
 /// The driver goes on until the last stream has ended and its peer knows, and ends then.
-pub struct SocketHandle<S> {
+pub struct SocketHandle<S: AsyncUdpSocket> {
     hub: Arc<Hub<S>>,
 }
 
-impl<S> fmt::Debug for SocketHandle<S> {
+impl<S: AsyncUdpSocket> fmt::Debug for SocketHandle<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SocketHandle").field("local", &self.hub.udp.local_addr()).finish_non_exhaustive()
     }
 }
 
-impl<S> Clone for SocketHandle<S> {
+impl<S: AsyncUdpSocket> Clone for SocketHandle<S> {
     fn clone(&self) -> Self {
         self.hub.lock().owners += 1;
         Self { hub: Arc::clone(&self.hub) }
     }
 }
 
-impl<S> Drop for SocketHandle<S> {
+impl<S: AsyncUdpSocket> Drop for SocketHandle<S> {
     fn drop(&mut self) {
         self.hub.with(|state| {
             state.owners -= 1;
@@ -223,7 +223,7 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
 
 /// Incoming connections, one after another. Made by [`SocketHandle::incoming`].
 #[derive(Debug)]
-pub struct Incoming<S> {
+pub struct Incoming<S: AsyncUdpSocket> {
     socket: SocketHandle<S>,
     place: u64,
 }
@@ -241,7 +241,7 @@ impl<S: AsyncUdpSocket> Incoming<S> {
     }
 }
 
-impl<S> Drop for Incoming<S> {
+impl<S: AsyncUdpSocket> Drop for Incoming<S> {
     fn drop(&mut self) {
         drop(Place { hub: &self.socket.hub, queue: Queue::Accepting, id: self.place });
     }

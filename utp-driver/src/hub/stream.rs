@@ -20,19 +20,19 @@ use crate::text::{Encoding, encode};
 ///
 /// One task may read while another one writes. The methods that poll remember one reading and one
 /// writing task, the latest; those that are `async` can be waited for by any number.
-pub struct StreamHandle<S> {
+pub struct StreamHandle<S: AsyncUdpSocket> {
     hub: Arc<Hub<S>>,
     key: usize,
     peer: SocketAddr,
 }
 
-impl<S> fmt::Debug for StreamHandle<S> {
+impl<S: AsyncUdpSocket> fmt::Debug for StreamHandle<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamHandle").field("peer", &self.peer).finish_non_exhaustive()
     }
 }
 
-impl<S> Drop for StreamHandle<S> {
+impl<S: AsyncUdpSocket> Drop for StreamHandle<S> {
     fn drop(&mut self) {
         self.hub.with(|state| {
             let port = state.ports.remove(self.key);
@@ -340,7 +340,9 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
             };
             match write(&mut connection) {
                 Ok(written) => {
+                    let unsent = connection.bytes_written() - connection.bytes_sent();
                     port.bytes_written += written as u64;
+                    state.bulk = unsent > DIRECT;
                     Poll::Ready(Ok(written))
                 }
                 Err(WriteError::Blocked) => {
@@ -397,3 +399,7 @@ impl Port {
 
 /// Bytes copied at most while the lock is held: the driver waits meanwhile.
 const LOCKED_COPY: usize = 256 << 10;
+
+/// Bytes that the application's task may send by itself: a few packets. More is bulk, which pays to be
+/// sent by the driver while the application goes on.
+const DIRECT: u64 = 16 << 10;

@@ -7,13 +7,15 @@ use utp_proto::{Connection, Event};
 
 use super::State;
 use super::ports::{Port, register};
-use crate::udp::Link;
+use crate::udp::{Intake, Outlet};
 
 /// What a turn works on, besides the shared state. All of it is the driver's own.
 pub(crate) struct Turn<'a> {
     pub(crate) now: Instant,
-    /// What was received since the last turn; takes what is to be sent.
-    pub(crate) link: &'a mut Link,
+    /// What was received since the last turn.
+    pub(crate) intake: &'a mut Intake,
+    /// Takes what is to be sent.
+    pub(crate) outlet: &'a mut Outlet,
     /// Takes the tasks to be woken after the lock is released.
     pub(crate) wakers: &'a mut Vec<Waker>,
     /// Whether the socket was found writable for those who wait to send foreign datagrams.
@@ -36,15 +38,16 @@ impl State {
     /// One turn. Bounded by the inbox, the outbox's arena and the number of events pending, of which
     /// each connection has a few at most.
     pub(crate) fn turn(&mut self, turn: Turn<'_>, cx: &Context<'_>) -> Next {
-        let Turn { now, link, wakers, writable } = turn;
+        let Turn { now, intake, outlet, wakers, writable } = turn;
         self.work = false;
         self.now = now;
-        link.feed(&mut self.endpoint, &mut self.datagrams, now);
+        outlet.report(&mut self.endpoint, now);
+        intake.feed(&mut self.endpoint, &mut self.datagrams, now);
         if !self.datagrams.is_empty() {
             self.receiving.wake(wakers);
         }
         self.dispatch(wakers);
-        let more = link.collect(&mut self.endpoint, now);
+        let more = outlet.collect(&mut self.endpoint, now);
         self.report_flushed(wakers);
         // What was sent may have ended a connection.
         self.dispatch(wakers);
@@ -52,8 +55,7 @@ impl State {
             self.writable += 1;
             self.sending.wake(wakers);
         }
-        let (receive, send) = link.stats();
-        (self.receive, self.send) = (*receive, *send);
+        (self.receive, self.send) = (*intake.stats(), *outlet.stats());
         self.deadline = self.endpoint.poll_timeout();
         if more {
             self.driver = None;
@@ -66,6 +68,15 @@ impl State {
             wants_writable: !self.sending.is_empty(),
             finished: self.owners == 0 && self.ports.is_empty() && self.is_idle() && !more,
         }
+    }
+
+    /// What the application's task does in place of the driver: nothing was received, nothing has timed out.
+    pub(super) fn send_directly(&mut self, outlet: &mut Outlet, now: Instant, wakers: &mut Vec<Waker>) {
+        let more = outlet.collect(&mut self.endpoint, now);
+        self.report_flushed(wakers);
+        self.dispatch(wakers);
+        self.send = *outlet.stats();
+        self.work |= more;
     }
 
     /// Turns the endpoint's events into wake-ups.

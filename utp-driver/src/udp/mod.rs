@@ -1,12 +1,15 @@
 //! Batched UDP I/O: an [`Inbox`] receives many datagrams with one call, an [`Outbox`] sends runs of
-//! them, a [`Link`] does both for an endpoint. Nothing here knows of tasks, locks or connections, so that
+//! them; [`Intake`] and [`Outlet`] do so for an endpoint. Nothing here knows of tasks, locks or connections, so that
 //! an adapter without any of these (mio) uses it as it is.
 
 mod datagrams;
 mod fragment;
 mod inbox;
-mod link;
+mod intake;
 mod outbox;
+mod outlet;
+#[cfg(test)]
+mod side_tests;
 #[cfg(test)]
 mod tests;
 
@@ -17,8 +20,9 @@ use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 
 pub use datagrams::Datagrams;
 pub use inbox::{Datagram, Inbox, Moment};
-pub use link::{Link, Received};
+pub use intake::{Intake, Received};
 pub use outbox::{Flushed, Outbox, PathErrors};
+pub use outlet::Outlet;
 
 use crate::addr::Family;
 use crate::runtime::{Direction, UdpSocket};
