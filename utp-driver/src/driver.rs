@@ -95,14 +95,20 @@ impl<R: Runtime> Driver<R> {
         let mut state = hub.lock();
         let mut next = state.turn(Turn { now, intake, outlet: &mut outlet, wakers, writable }, cx);
         drop(state);
+        // With nothing to send, those woken may find the outlet free.
+        let outlet = (!outlet.is_flushed() || outlet.has_path_errors()).then_some(outlet);
         for waker in wakers.drain(..) {
             waker.wake();
         }
-        let sent = outlet.flush(&hub.udp);
-        self.blocked = outlet.is_blocked();
-        next.finished &= outlet.is_flushed();
-        let wanted = next.deadline.into_iter().chain(intake.deaf_until()).min();
-        next.deadline = outlet.deadline(wanted, R::now());
+        next.deadline = next.deadline.into_iter().chain(intake.deaf_until()).min();
+        let mut sent = 0;
+        self.blocked = false;
+        if let Some(mut outlet) = outlet {
+            sent = outlet.flush(&hub.udp);
+            self.blocked = outlet.is_blocked();
+            next.finished &= outlet.is_flushed();
+            next.deadline = outlet.deadline(next.deadline, R::now());
+        }
         (sent, next)
     }
 
