@@ -2,7 +2,7 @@
 //! processes on the loopback.
 //!
 //! - [`transport`]: one face for all of them; `raw.rs`: UDP without any protocol;
-//! - [`work`]: what is measured, as the code of either process;
+//! - [`work`]: what is measured, as the code of either process; `shares.rs`: how evenly many streams share;
 //! - [`report`]: rounds, medians, tables.
 //!
 //! ```text
@@ -12,5 +12,6 @@
 mod cpu;
 mod raw;
 pub mod report;
+mod shares;
 pub mod transport;
 pub mod work;

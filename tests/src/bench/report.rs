@@ -16,6 +16,8 @@ pub struct Row {
     pub scenario: String,
     /// Of what.
     pub transport: &'static str,
+    /// How many streams, beside how many idle ones; empty for one alone.
+    pub streams: String,
     /// Medians over the rounds.
     pub rate_mb: f64,
     /// Processor seconds per 10^9 bytes, both processes.
@@ -51,14 +53,19 @@ pub fn measure(scenario: &str, jobs: &[(Transport, Work)], rounds: usize) -> Vec
     }
     jobs.iter()
         .enumerate()
-        .map(|(index, (transport, _))| {
+        .map(|(index, (transport, work))| {
             let failed = failures.remove(&index).unwrap_or_default();
-            row(scenario, *transport, outcomes.get(&index).map_or(&[][..], Vec::as_slice), failed)
+            row(scenario, (*transport, *work), outcomes.get(&index).map_or(&[][..], Vec::as_slice), failed)
         })
         .collect()
 }
 
-fn row(scenario: &str, transport: Transport, pairs: &[(Outcome, Outcome)], failures: Vec<String>) -> Row {
+fn row(
+    scenario: &str,
+    (transport, work): (Transport, Work),
+    pairs: &[(Outcome, Outcome)],
+    failures: Vec<String>,
+) -> Row {
     let median = |f: &dyn Fn(&(Outcome, Outcome)) -> f64| {
         let mut values: Vec<f64> = pairs.iter().map(f).filter(|value| value.is_finite()).collect();
         values.sort_by(f64::total_cmp);
@@ -73,11 +80,12 @@ fn row(scenario: &str, transport: Transport, pairs: &[(Outcome, Outcome)], failu
     Row {
         scenario: scenario.to_owned(),
         transport: transport.name(),
+        streams: work.streams(),
         rate_mb: median(&|pair| moved(pair) / seconds(pair) / 1e6),
         cpu_s_per_gb: median(&|pair| (pair.0.cpu + pair.1.cpu) / moved(pair) * 1e9),
         calls_per_mb: median(&|pair| (pair.0.calls + pair.1.calls) as f64 / moved(pair) * 1e6),
         acks_per_datagram: median(&|pair| pair.0.datagrams as f64 / pair.1.datagrams as f64),
-        fairness: median(&|pair| pair.1.fairness),
+        fairness: median(&|pair| pair.0.fairness),
         per_second: median(&|pair| pair.1.operations as f64 / pair.1.seconds),
         p50_us: median(&|pair| pair.1.p50),
         p99_us: median(&|pair| pair.1.p99),
@@ -142,16 +150,19 @@ pub fn print(title: &str, rows: &[Row]) {
         }
         return;
     }
-    println!("| transport | MB/s | CPU s/GB | calls/MB | acks/datagram | Jain | / TCP | / librqbit-utp |");
-    println!("|---|---|---|---|---|---|---|---|");
+    println!(
+        "| transport | streams | MB/s | CPU s/GB | calls/MB | acks/datagram | Jain | / TCP | / librqbit-utp | / first |"
+    );
+    println!("|---|---|---|---|---|---|---|---|---|---|");
     for row in rows {
         let number = |value: f64, digits| match value > 0.0 {
             true => format!("{value:.digits$}"),
             false => String::new(),
         };
         println!(
-            "| {} | {:.0} | {:.2} | {} | {} | {} | {} | {} |{}",
+            "| {} | {} | {:.0} | {:.2} | {} | {} | {} | {} | {} | {} |{}",
             row.transport,
+            row.streams,
             row.rate_mb,
             row.cpu_s_per_gb,
             number(row.calls_per_mb, 1),
@@ -159,6 +170,7 @@ pub fn print(title: &str, rows: &[Row]) {
             number(row.fairness, 3),
             ratio(row.rate_mb, value("rate", "tcp")),
             ratio(row.rate_mb, value("rate", "librqbit-utp")),
+            ratio(row.rate_mb, rows.first().map(|first| first.rate_mb)),
             failed(row)
         );
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use futures_util::future::{BoxFuture, ready};
 use quinn::crypto::rustls::QuicClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -158,27 +159,31 @@ impl Node {
         }
     }
 
-    /// The next connection that comes in.
+    /// The next connection that comes in, as what is left to be waited for until it is open: a QUIC stream is
+    /// seen only with its first byte, and others come in meanwhile.
     ///
     /// # Errors
     /// Those of the transport.
-    pub async fn accept(&self) -> io::Result<End> {
-        match self {
+    pub async fn accept(&self) -> io::Result<BoxFuture<'static, io::Result<End>>> {
+        let end = match self {
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok(End::split(stream.into_split()))
+                End::split(stream.into_split())
             }
-            Self::TcpDialer => Err(io::ErrorKind::Unsupported.into()),
-            Self::Utp(socket) => Ok(End::split(socket.accept().await?.0.into_split())),
+            Self::TcpDialer => return Err(io::ErrorKind::Unsupported.into()),
+            Self::Utp(socket) => End::split(socket.accept().await?.0.into_split()),
             Self::Quinn(endpoint) => {
                 let incoming = endpoint.accept().await.ok_or(io::ErrorKind::NotConnected)?;
-                let connection = incoming.await?;
-                let (send, receive) = connection.accept_bi().await?;
-                Ok(End::Streams(Box::new(receive), Box::new(send), Some(connection)))
+                return Ok(Box::pin(async {
+                    let connection = incoming.await?;
+                    let (send, receive) = connection.accept_bi().await?;
+                    Ok(End::Streams(Box::new(receive), Box::new(send), Some(connection)))
+                }));
             }
-            Self::Peer(peer) => peer.accept().await.map(End::Peer),
-        }
+            Self::Peer(peer) => peer.accept().await.map(End::Peer)?,
+        };
+        Ok(Box::pin(ready(Ok(end))))
     }
 
     /// A connection to `to`. (A QUIC stream is seen by the other side with its first byte.)

@@ -94,15 +94,16 @@ fn bulk(quick: bool) -> Vec<(Transport, Work)> {
 
 fn many(connections: usize, quick: bool) -> Vec<(Transport, Work)> {
     let total: u64 = if quick { 256 << 20 } else { 1 << 30 };
-    let job = |transport, share: u64| {
-        let bytes = (total / share / connections as u64).max(10_000);
+    let job = |transport, connections: usize, share: u64| {
+        // Long enough for all of them to be under way at the same time.
+        let bytes = (total / share / connections as u64).max(512 << 10);
         (transport, Work::Bulk { connections, bytes, check: true, idle: 0 })
     };
-    let mut jobs = vec![job(Transport::Ours, 1)];
+    let mut jobs = vec![job(Transport::Ours, 1, 1), job(Transport::Ours, connections, 1)];
     if connections <= 64 {
-        jobs.push(job(Transport::Tcp, 1));
-        jobs.push(job(Transport::Quinn, 4));
-        jobs.push(job(Transport::Librqbit, 16));
+        jobs.push(job(Transport::Tcp, connections, 1));
+        jobs.push(job(Transport::Quinn, connections, 4));
+        jobs.push(job(Transport::Librqbit, connections, 16));
     }
     jobs
 }
