@@ -23,6 +23,9 @@ pub struct ConnectionStats {
     pub bytes_in_flight: u64,
     /// Packets that occupy a sequence number at the peer and are not acknowledged.
     pub packets_in_flight: u64,
+    /// How many that may be at most, given what the peer has proven
+    /// ([`Config::max_packets_proven`](crate::Config::max_packets_proven)).
+    pub packet_limit: u64,
     /// Lowest one-way delay in the base history, in the peer's clock frame; only differences mean
     /// anything.
     pub base_delay: Duration,
@@ -71,6 +74,12 @@ pub struct ConnectionStats {
     pub peer_window: u64,
     /// The receive window we last advertised, bytes.
     pub receive_window: u64,
+    /// Bytes that are held for the application at most, as it stands now
+    /// ([`Config::receive_buffer_max`](crate::Config::receive_buffer_max)).
+    pub receive_limit: u64,
+    /// Bytes that are taken from the application at most, as it stands now
+    /// ([`Config::send_buffer_max`](crate::Config::send_buffer_max)).
+    pub send_limit: u64,
 }
 
 /// What one endpoint has seen. "Received by the kernel, parsed, accepted" can be told apart.

@@ -99,6 +99,16 @@ impl ReceiveBuffer {
         self.capacity = capacity;
     }
 
+    /// Furthest packet ahead of the next one that is kept.
+    pub(crate) fn reorder_window(&self) -> u16 {
+        self.reorder_window
+    }
+
+    /// Keeps packets so far ahead from now on; what is kept already stays.
+    pub(crate) fn set_reorder_window(&mut self, packets: u16) {
+        self.reorder_window = packets;
+    }
+
     /// Free bytes, as advertised to the peer.
     pub(crate) fn window(&self) -> usize {
         self.capacity.saturating_sub(self.ready.len() + self.ahead_bytes)

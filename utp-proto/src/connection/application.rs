@@ -202,6 +202,7 @@ impl Connection {
             ssthresh: self.controller.ssthresh(),
             bytes_in_flight: self.outstanding.in_flight(),
             packets_in_flight: self.outstanding.len() as u64,
+            packet_limit: u64::from(self.ahead.limit),
             base_delay,
             queueing_delay,
             mtu: self.mtu.current() as u64,
@@ -209,6 +210,8 @@ impl Connection {
             mtu_probes_lost,
             peer_window: u64::from(self.peer_window),
             receive_window: u64::from(self.acks.advertised),
+            receive_limit: self.capacity() as u64,
+            send_limit: self.send_capacity() as u64,
             ..self.stats
         }
     }

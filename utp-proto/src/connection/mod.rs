@@ -5,8 +5,11 @@
 //! - `transmit.rs`: the one decision of what to send next, and the building of it.
 //! - `timers.rs`: what happens when nothing does.
 //! - `outstanding.rs`, `prr.rs`: loss recovery. `acks.rs`: acknowledgements owed.
+//! - `ahead.rs`: how many packets the peer takes.
+//! - `tuning.rs`: buffers that grow with the path.
 
 mod acks;
+mod ahead;
 mod application;
 mod incoming;
 mod outstanding;
@@ -14,14 +17,17 @@ mod prr;
 mod state;
 mod timers;
 mod transmit;
+mod tuning;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use acks::Acks;
+use ahead::Ahead;
 use outstanding::Outstanding;
 use prr::Prr;
 use state::State;
+use tuning::Tuning;
 
 pub(crate) use state::{Phase, Sending};
 
@@ -83,6 +89,7 @@ pub(crate) struct Connection {
     /// Offset up to which everything is acknowledged.
     acked: u64,
     outstanding: Outstanding,
+    ahead: Ahead,
     peer_window: u32,
     /// Timestamp of the packet that told it.
     window_told: Timestamp,
@@ -105,6 +112,7 @@ pub(crate) struct Connection {
     peer_counts_fin: bool,
 
     // How fast.
+    tuning: Tuning,
     rtt: Rtt,
     mtu: Mtu,
     controller: Box<dyn Controller>,
@@ -221,17 +229,23 @@ impl Connection {
             sent: 0,
             acked: 0,
             outstanding: Outstanding::new(next),
+            ahead: Ahead::new(config),
             peer_window: INITIAL_PEER_WINDOW,
             window_told: Timestamp(0),
             largest_window: 0,
             is_short: false,
             wants_write: false,
-            incoming: ReceiveBuffer::new(expected, config.receive_buffer, config.reorder_window),
+            incoming: ReceiveBuffer::new(
+                expected,
+                config.receive_buffer,
+                config.reorder_window_for(config.receive_buffer),
+            ),
             acks: Acks::default(),
             bytes_read: 0,
             reply_micro: 0,
             early: None,
             peer_counts_fin: false,
+            tuning: Tuning::new(config),
             rtt: Rtt::new(config),
             mtu,
             controller,
@@ -267,12 +281,14 @@ impl Connection {
 
     /// Bytes that may be held for the application.
     fn capacity(&self) -> usize {
-        if self.is_short { self.config.receive_buffer.min(SHORT_SHARE) } else { self.config.receive_buffer }
+        let limit = self.tuning.receive_limit();
+        if self.is_short { limit.min(SHORT_SHARE) } else { limit }
     }
 
     /// Bytes that may be taken from the application.
     fn send_capacity(&self) -> usize {
-        if self.is_short { self.config.send_buffer.min(SHORT_SHARE) } else { self.config.send_buffer }
+        let limit = self.tuning.send_limit();
+        if self.is_short { limit.min(SHORT_SHARE) } else { limit }
     }
 
     /// Tells the application, unless it has given the connection up.

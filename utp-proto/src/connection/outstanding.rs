@@ -80,6 +80,8 @@ pub(crate) struct Losses {
     pub(crate) newest: Time,
     /// A path-MTU probe was lost.
     pub(crate) probe: Option<SeqNr>,
+    /// The longest run of numbers one after the other among them.
+    pub(crate) run: u32,
 }
 
 /// The packets of one connection from the oldest unacknowledged one on.
@@ -110,6 +112,8 @@ pub(crate) struct Outstanding {
     threshold: u64,
     /// Reordering window in quarters of the smallest round trip.
     window_quarters: u64,
+    /// Packets found lost one after the other: behind the last of them, and how many.
+    lost_run: (SeqNr, u32),
 }
 
 impl Outstanding {
@@ -129,6 +133,7 @@ impl Outstanding {
             mask_reach: 8 * LEAST_MASK,
             threshold: PACKET_THRESHOLD,
             window_quarters: 1,
+            lost_run: (next, 0),
         }
     }
 
@@ -189,6 +194,27 @@ impl Outstanding {
         self.in_flight += u64::from(len);
         self.unacked += u64::from(len);
         seq
+    }
+
+    /// Records the next packet, which went out before its turn and which the peer has reported since.
+    pub(crate) fn push_kept(&mut self, at: Time, end: u64, len: usize) {
+        let seq = self.push(at, end, len, false, false);
+        self.in_flight -= len as u64;
+        self.unacked -= len as u64;
+        self.sacked += 1;
+        if let Some(packet) = self.get_mut(seq) {
+            packet.status = Status::Sacked;
+        }
+    }
+
+    /// Whether the peer has reported packets behind a gap.
+    pub(crate) fn has_sacked(&self) -> bool {
+        self.sacked > 0
+    }
+
+    /// Whether it has, or packets are known to be lost.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.sacked > 0 || !self.lost.is_empty()
     }
 
     /// Records that a packet went out again.
@@ -340,6 +366,9 @@ impl Outstanding {
                 break;
             }
             self.mark_lost(seq, &mut losses);
+            let run = if self.lost_run.0 == seq { self.lost_run.1 + 1 } else { 1 };
+            self.lost_run = (seq.plus(1), run);
+            losses.run = losses.run.max(run);
             self.trim();
         }
         losses

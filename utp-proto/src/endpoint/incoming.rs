@@ -141,7 +141,8 @@ impl Endpoint {
             }
             return;
         }
-        let fits = header.seq_nr.is_within(syn.plus(1), self.config.reorder_window);
+        let fits =
+            header.seq_nr.is_within(syn.plus(1), self.config.reorder_window_for(self.config.receive_buffer));
         if fits && numbers_known(header).any(|known| known == seq) {
             self.confirm(now, key, (seq, syn), packet, size);
         } else if !self.handle_cookie(now, key, packet, size) {
