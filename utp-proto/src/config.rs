@@ -367,7 +367,8 @@ impl Config {
 
     /// Bytes of selective-acknowledgement mask sent at most; a mask is only as long as the gaps need.
     /// Default 128: all 1024 packets that libutp would keep. A multiple of 4 from 4 to 252. Deployed
-    /// peers take any length, but nim-eth, which takes exactly 4.
+    /// peers take any length, but nim-eth, which takes exactly 4. From 128 on, a peer that sends further ahead than
+    /// 1024 packets gets up to 252.
     pub fn max_sack(&mut self, bytes: u8) -> Result<&mut Self, ConfigError> {
         check!(
             (4..=252).contains(&bytes) && bytes.is_multiple_of(4),

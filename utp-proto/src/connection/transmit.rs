@@ -122,7 +122,10 @@ impl Connection {
     }
 
     fn sack_len(&self) -> usize {
-        self.incoming.sack_len(usize::from(self.config.max_sack))
+        let max = self.config.max_sack;
+        // A peer that sends so far ahead is none of those that expect short masks.
+        let wide = self.incoming.was_far() && max >= WIDE_FROM;
+        self.incoming.sack_len(usize::from(if wide { WIDE_SACK } else { max }))
     }
 
     fn keep_alive_at(&self) -> Option<Time> {
@@ -468,6 +471,12 @@ impl Connection {
         self.pacer.set_rate(now, rate, self.mss());
     }
 }
+
+/// Bytes of a mask: what an extension can hold, in whole words...
+const WIDE_SACK: u8 = 252;
+
+/// ...unless the configuration asks for shorter ones than by default.
+const WIDE_FROM: u8 = 128;
 
 /// Largest payload of one UDP datagram over IPv4, and so of one GSO send.
 const MAX_RUN: usize = 65_507;
