@@ -50,6 +50,7 @@ pub struct Config {
     pub(crate) max_sack: u8,
     pub(crate) resets_per_second: u32,
     pub(crate) controller: Arc<dyn ControllerFactory>,
+    pub(crate) receive_controller: Option<Arc<dyn ControllerFactory>>,
 }
 
 impl Default for Config {
@@ -86,6 +87,7 @@ impl Default for Config {
             max_sack: 128,
             resets_per_second: 100,
             controller: Arc::new(LedbatConfig::default()),
+            receive_controller: None,
         }
     }
 }
@@ -343,6 +345,29 @@ impl Config {
         self.controller = controller;
         self
     }
+
+    /// Congestion control of what peers send on new connections: rLEDBAT (RFC 9840). Default `None`: that is theirs.
+    ///
+    /// With a delay-based controller, [`LedbatPpConfig`](crate::congestion::LedbatPpConfig) as in the RFC or
+    /// another, no window is advertised larger than it allows. A sender that would fill the queue in front of our
+    /// access link, an old or a greedy one, is kept from it: others on that link notice as little of it as of a
+    /// LEDBAT sender. It needs peers with working clocks, as deployed ones have, and helps only as far as they heed
+    /// the window; a sender that yields by itself has no use for it.
+    pub fn receive_congestion(&mut self, controller: Option<Arc<dyn ControllerFactory>>) -> &mut Self {
+        self.receive_controller = controller;
+        self
+    }
+
+    /// The window that answers a SYN, before there is a connection.
+    pub(crate) fn first_window(&self) -> u32 {
+        let window = match self.receive_controller {
+            Some(_) => {
+                self.receive_buffer.min(FIRST_PACKETS * (self.initial_datagram - crate::wire::HEADER_LEN))
+            }
+            None => self.receive_buffer,
+        };
+        window.min(u32::MAX as usize) as u32
+    }
 }
 
 /// Sizes on the wire.
@@ -383,6 +408,9 @@ impl Config {
 /// Numbers in use on either side of the next one, of 65 536: less than half, so that old and new never meet, with
 /// room for what is still under way.
 const MAX_PACKETS: u16 = 30_000;
+
+/// Packets of the first window under congestion control: RFC 6928.
+const FIRST_PACKETS: usize = 10;
 
 /// What libutp keeps.
 const MIN_REORDER: u16 = 1024;

@@ -211,8 +211,9 @@ impl Connection {
             peer_window: u64::from(self.peer_window),
             receive_window: u64::from(self.acks.advertised),
             receive_limit: self.capacity() as u64,
+            receive_cwnd: self.receive_control.as_ref().map_or(0, |control| control.rlwnd()),
             send_limit: self.send_capacity() as u64,
-            ..self.stats
+            ..self.stats.stats()
         }
     }
 

@@ -391,7 +391,11 @@ impl Connection {
             self.stats.data_packets_received += 1;
         }
         let was_finished = self.incoming.is_finished();
-        match self.incoming.insert(cx.pools, packet.header.seq_nr, packet.payload, fin) {
+        let arrival = self.incoming.insert(cx.pools, packet.header.seq_nr, packet.payload, fin);
+        if self.receive_control.is_some() {
+            self.control_arrival(cx, &packet.header, packet.payload.len(), arrival);
+        }
+        match arrival {
             Arrival::InOrder { bytes, filled_gap } => {
                 self.acks.on_in_order(cx.now, crate::time::micros(self.config.ack_delay));
                 if filled_gap {

@@ -6,6 +6,7 @@
 //! - `timers.rs`: what happens when nothing does.
 //! - `outstanding.rs`, `prr.rs`: loss recovery. `acks.rs`: acknowledgements owed.
 //! - `ahead.rs`: how many packets the peer takes.
+//! - `rledbat.rs`: control of what the peer sends.
 //! - `tuning.rs`: buffers that grow with the path.
 
 mod acks;
@@ -14,6 +15,7 @@ mod application;
 mod incoming;
 mod outstanding;
 mod prr;
+mod rledbat;
 mod state;
 mod timers;
 mod transmit;
@@ -26,6 +28,7 @@ use acks::Acks;
 use ahead::Ahead;
 use outstanding::Outstanding;
 use prr::Prr;
+use rledbat::ReceiveControl;
 use state::State;
 use tuning::Tuning;
 
@@ -36,9 +39,10 @@ use crate::congestion::Controller;
 use crate::mtu::Mtu;
 use crate::pacer::Pacer;
 use crate::rtt::Rtt;
+use crate::stats::Counters;
 use crate::time::{Clock, Time, micros};
 use crate::wire::{SeqNr, Timestamp};
-use crate::{CloseReason, Config, ConnectionStats};
+use crate::{CloseReason, Config};
 
 /// What a connection borrows from its endpoint while something happens to it.
 #[derive(Debug)]
@@ -111,6 +115,9 @@ pub(crate) struct Connection {
     /// The peer's FIN is counted in its later packets, as ours is in ours (libutp does, libtorrent not).
     peer_counts_fin: bool,
 
+    /// Holds the peer's sending back, if asked for.
+    receive_control: Option<Box<ReceiveControl>>,
+
     // How fast.
     tuning: Tuning,
     rtt: Rtt,
@@ -128,7 +135,7 @@ pub(crate) struct Connection {
     reach: u16,
 
     timers: Timers,
-    stats: ConnectionStats,
+    stats: Counters,
 }
 
 /// Reaction to losses, until everything sent before the first of them is acknowledged.
@@ -219,7 +226,7 @@ impl Connection {
         let mtu = Mtu::new(config, ipv6);
         let controller =
             config.controller.build(cx.clock.instant(cx.now), mtu.current() - crate::wire::HEADER_LEN);
-        Self {
+        let mut new = Self {
             remote,
             ids,
             peer_syn: None,
@@ -245,6 +252,7 @@ impl Connection {
             reply_micro: 0,
             early: None,
             peer_counts_fin: false,
+            receive_control: None,
             tuning: Tuning::new(config),
             rtt: Rtt::new(config),
             mtu,
@@ -256,9 +264,11 @@ impl Connection {
             peer_sacks: false,
             reach: MIN_REACH,
             timers: Timers::new(cx.now),
-            stats: ConnectionStats::default(),
+            stats: Counters::default(),
             config: Arc::clone(config),
-        }
+        };
+        new.set_receive_congestion(cx, config.receive_controller.as_deref());
+        new
     }
 
     /// Payload of a full packet.

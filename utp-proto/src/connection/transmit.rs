@@ -251,7 +251,11 @@ impl Connection {
     /// The window to tell: none if not even a full packet fits, so that nobody sends crumbs (RFC 9293
     /// 3.8.6.2.2).
     pub(super) fn advertised_window(&self) -> u32 {
-        let window = self.incoming.window();
+        let room = self.incoming.window();
+        let window = match &self.receive_control {
+            None => room,
+            Some(control) => usize::try_from(control.window()).unwrap_or(usize::MAX).min(room),
+        };
         let least = self.mss().min(self.capacity() / 2);
         if window < least { 0 } else { window.min(u32::MAX as usize) as u32 }
     }
@@ -330,6 +334,9 @@ impl Connection {
                 self.note_new(now);
                 self.note_stream_sent(now, 0, window);
             }
+        }
+        if let Some(control) = &mut self.receive_control {
+            control.on_told();
         }
         self.timers.packet_sent = now;
         self.stats.packets_sent += 1;
