@@ -51,7 +51,7 @@ impl Connection {
         let window = self.advertised_window() as usize;
         let advertised = self.acks.advertised as usize;
         let step = (2 * self.mss()).max(self.capacity() / 4).min(self.capacity() / 2);
-        let opens = advertised < self.mss() && window >= self.mss();
+        let opens = (advertised == 0 && window > 0) || (advertised < self.mss() && window >= self.mss());
         if self.state.phase() == Phase::Connected
             && !self.incoming.is_finished()
             && (opens || window >= advertised + step)

@@ -252,12 +252,12 @@ impl Connection {
     /// 3.8.6.2.2).
     pub(super) fn advertised_window(&self) -> u32 {
         let room = self.incoming.window();
-        let window = match &self.receive_control {
-            None => room,
-            Some(control) => usize::try_from(control.window()).unwrap_or(usize::MAX).min(room),
-        };
         let least = self.mss().min(self.capacity() / 2);
-        if window < least { 0 } else { window.min(u32::MAX as usize) as u32 }
+        let window = if room < least { 0 } else { room.min(u32::MAX as usize) as u32 };
+        match &self.receive_control {
+            None => window,
+            Some(control) => control.window().min(window.into()) as u32, // never less than a packet of the peer
+        }
     }
 
     /// Appends datagrams of equal size (the last may be shorter) that may go now, at most `max` and at
