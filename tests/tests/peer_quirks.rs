@@ -315,7 +315,7 @@ fn a_peer_that_cuts_a_packet_anew_under_an_old_number_cannot_change_what_was_rec
 }
 
 #[test]
-fn whoever_acknowledges_transfers_complete_with_at_most_950_packets_out() {
+fn whoever_acknowledges_transfers_complete_with_no_more_packets_out_than_he_keeps() {
     for flavour in ALL {
         let mut config = Config::default();
         config.send_buffer(4 << 20).unwrap();
@@ -326,7 +326,11 @@ fn whoever_acknowledges_transfers_complete_with_at_most_950_packets_out() {
         p.accept();
         let outcome = p.download(6_000_000, ms(30), |n| n % 997 == 500);
         println!("{flavour:?}: {outcome:?}");
-        assert!((900..=950).contains(&outcome.most_outstanding), "{flavour:?}: {outcome:?}");
+        // libtorrent's ring is as large as its buffer asks for, and its masks show that. The others' masks are too
+        // short to tell.
+        let most = if flavour == Flavour::Libtorrent { 2_000..=7_600 } else { 900..=950 };
+        assert!(most.contains(&outcome.most_outstanding), "{flavour:?}: {outcome:?}");
+        assert!((1..=4).contains(&outcome.early), "{flavour:?}: {outcome:?}");
         assert!(outcome.time < Duration::from_secs(20), "{flavour:?}: {outcome:?}");
     }
 }

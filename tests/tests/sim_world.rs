@@ -52,19 +52,23 @@ fn applications_follow_their_scripts() {
     let (a, b) = (world.host_default(), world.host_default());
     world.join(a, b, Link::wire(Duration::from_millis(10)));
     let paused =
-        world.dial(a, b, Script::send(4 << 20), Script::receive().reading(Reading::Pause(1000, seconds(20))));
+        world.dial(a, b, Script::send(8 << 20), Script::receive().reading(Reading::Pause(1000, seconds(20))));
     let slow = world.dial(a, b, Script::send(100_000), Script::receive().reading(Reading::Rate(10_000)));
     let late = world.dial(a, b, Script::send(1000).start(seconds(5)), Script::receive());
-    let dropped =
-        world.dial(a, b, Script::send(1 << 30).ending(seconds(3), Ending::Abort), Script::receive());
+    let dropped = world.dial(
+        a,
+        b,
+        Script::send(1 << 30).ending(Duration::from_millis(300), Ending::Abort),
+        Script::receive(),
+    );
     world.run_for(seconds(19));
     assert_eq!(world.acceptor(paused).read, 1000);
-    assert!(world.dialer(paused).written < 3 << 20, "bounded by both buffers");
+    assert!(world.dialer(paused).written < 5 << 20, "bounded by both buffers");
     assert!(world.acceptor(late).is_clean());
     assert_eq!(world.acceptor(dropped).closed.map(|(_, reason)| reason), Some(CloseReason::Reset));
     assert_eq!(world.dialer(dropped).closed.map(|(_, reason)| reason), Some(CloseReason::Aborted));
     world.run_to_the_end(seconds(60));
-    assert_eq!(world.acceptor(paused).read, 4 << 20);
+    assert_eq!(world.acceptor(paused).read, 8 << 20);
     let (end, _) = world.acceptor(slow).closed.unwrap();
     assert!((seconds(9)..seconds(12)).contains(&end), "{end:?}");
 }

@@ -20,7 +20,9 @@ use crate::error::ConfigError;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub(crate) receive_buffer: usize,
+    pub(crate) receive_buffer_max: usize,
     pub(crate) send_buffer: usize,
+    pub(crate) send_buffer_max: usize,
     pub(crate) memory_budget: usize,
     pub(crate) backlog: usize,
     pub(crate) half_open_limit: usize,
@@ -43,17 +45,21 @@ pub struct Config {
     pub(crate) max_datagram_v4: usize,
     pub(crate) max_datagram_v6: usize,
     pub(crate) max_packets_in_flight: u16,
-    pub(crate) reorder_window: u16,
+    pub(crate) max_packets_proven: u16,
+    pub(crate) reorder_window: Option<u16>,
     pub(crate) max_sack: u8,
     pub(crate) resets_per_second: u32,
     pub(crate) controller: Arc<dyn ControllerFactory>,
+    pub(crate) receive_controller: Option<Arc<dyn ControllerFactory>>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             receive_buffer: 1 << 20,
+            receive_buffer_max: 32 << 20,
             send_buffer: 1 << 20,
+            send_buffer_max: 32 << 20,
             memory_budget: 1 << 30,
             backlog: 128,
             half_open_limit: 4096,
@@ -76,10 +82,12 @@ impl Default for Config {
             max_datagram_v4: 1472,
             max_datagram_v6: 1452,
             max_packets_in_flight: 950,
-            reorder_window: 1024,
+            max_packets_proven: MAX_PACKETS,
+            reorder_window: None,
             max_sack: 128,
             resets_per_second: 100,
             controller: Arc::new(LedbatConfig::default()),
+            receive_controller: None,
         }
     }
 }
@@ -95,19 +103,43 @@ macro_rules! check {
 /// Buffers and tables: what bounds memory.
 impl Config {
     /// Bytes a connection holds for its application at most, and therefore the largest window it
-    /// advertises. Default 1 MiB; 4 KiB to 1 GiB. Taken only while data waits. Throughput of a
-    /// connection cannot exceed this per round trip.
+    /// advertises: fixed, neither more nor less. 4 KiB to 1 GiB. Taken only while data waits. Throughput of a
+    /// connection cannot exceed this per round trip. By default it begins at 1 MiB and grows, see
+    /// [`receive_buffer_max`](Self::receive_buffer_max).
     pub fn receive_buffer(&mut self, bytes: usize) -> Result<&mut Self, ConfigError> {
         check!((4 << 10..=1 << 30).contains(&bytes), "receive_buffer", "4 KiB to 1 GiB");
         self.receive_buffer = bytes;
+        self.receive_buffer_max = bytes;
         Ok(self)
     }
 
-    /// Bytes a connection takes from its application ahead of their acknowledgement. Default 1 MiB;
-    /// 4 KiB to 1 GiB. Taken only while data waits.
+    /// Up to how many bytes that grows, for each connection on its own, while its application reads more than
+    /// half of it per round trip: what is read in one is what the path holds, and twice that keeps the peer from
+    /// ever waiting for the window. Default 32 MiB, and never more than a quarter of the
+    /// [`memory_budget`](Self::memory_budget); up to 1 GiB. Call it after
+    /// [`receive_buffer`](Self::receive_buffer), from which it grows; less than that means no growth.
+    pub fn receive_buffer_max(&mut self, bytes: usize) -> Result<&mut Self, ConfigError> {
+        check!((4 << 10..=1 << 30).contains(&bytes), "receive_buffer_max", "4 KiB to 1 GiB");
+        self.receive_buffer_max = bytes;
+        Ok(self)
+    }
+
+    /// Bytes a connection takes from its application ahead of their acknowledgement: fixed. 4 KiB to 1 GiB.
+    /// Taken only while data waits. By default it begins at 1 MiB and grows, see
+    /// [`send_buffer_max`](Self::send_buffer_max).
     pub fn send_buffer(&mut self, bytes: usize) -> Result<&mut Self, ConfigError> {
         check!((4 << 10..=1 << 30).contains(&bytes), "send_buffer", "4 KiB to 1 GiB");
         self.send_buffer = bytes;
+        self.send_buffer_max = bytes;
+        Ok(self)
+    }
+
+    /// Up to how many bytes that grows: with what is under way, so that twice as much again is there to follow it.
+    /// Back at its beginning after a second without anything under way. Default 32 MiB; up to 1 GiB. Call it after
+    /// [`send_buffer`](Self::send_buffer), from which it grows; less than that means no growth.
+    pub fn send_buffer_max(&mut self, bytes: usize) -> Result<&mut Self, ConfigError> {
+        check!((4 << 10..=1 << 30).contains(&bytes), "send_buffer_max", "4 KiB to 1 GiB");
+        self.send_buffer_max = bytes;
         Ok(self)
     }
 
@@ -156,19 +188,36 @@ impl Config {
     }
 
     /// Packets of one connection in flight towards a peer that has not proven that it takes more.
-    /// Default 950: libtorrent drops what is more than 953 ahead, libutp 1023. 1 to 16 383.
+    /// Default 950: libtorrent drops what is more than 953 ahead, libutp 1023. 1 to 30 000.
     pub fn max_packets_in_flight(&mut self, packets: u16) -> Result<&mut Self, ConfigError> {
-        check!((1..=16_383).contains(&packets), "max_packets_in_flight", "1 to 16383");
+        check!((1..=MAX_PACKETS).contains(&packets), "max_packets_in_flight", "1 to 30000");
         self.max_packets_in_flight = packets;
         Ok(self)
     }
 
-    /// How far ahead of the next expected packet an arrival may be and still be kept, in packets.
-    /// Default 1024, as libutp; 16 to 16 384. Memory is bounded by the receive buffer besides.
-    pub fn reorder_window(&mut self, packets: u16) -> Result<&mut Self, ConfigError> {
-        check!((16..=16_384).contains(&packets), "reorder_window", "16 to 16384");
-        self.reorder_window = packets;
+    /// Packets in flight towards a peer that has proven that it keeps what comes further ahead of a gap than
+    /// libutp does, besides one for 1100 bytes of its window (libtorrent's measure). It is asked with a single
+    /// packet that is sent ahead of its turn, once its window makes it worth asking. Default 30 000; 1 to 30 000.
+    /// No more than [`max_packets_in_flight`](Self::max_packets_in_flight): nobody is asked.
+    pub fn max_packets_proven(&mut self, packets: u16) -> Result<&mut Self, ConfigError> {
+        check!((1..=MAX_PACKETS).contains(&packets), "max_packets_proven", "1 to 30000");
+        self.max_packets_proven = packets;
         Ok(self)
+    }
+
+    /// How far ahead of the next expected packet an arrival may be and still be kept, in packets: fixed. 16 to
+    /// 30 000. Memory is bounded by the receive buffer besides. By default one for each KiB of that buffer, as it
+    /// grows, but 1024 (as libutp) to 30 000.
+    pub fn reorder_window(&mut self, packets: u16) -> Result<&mut Self, ConfigError> {
+        check!((16..=MAX_PACKETS).contains(&packets), "reorder_window", "16 to 30000");
+        self.reorder_window = Some(packets);
+        Ok(self)
+    }
+
+    /// The reorder window of a connection that holds `limit` bytes at most.
+    pub(crate) fn reorder_window_for(&self, limit: usize) -> u16 {
+        let packets = (limit >> 10).clamp(usize::from(MIN_REORDER), usize::from(MAX_PACKETS));
+        self.reorder_window.unwrap_or(packets as u16)
     }
 }
 
@@ -296,6 +345,29 @@ impl Config {
         self.controller = controller;
         self
     }
+
+    /// Congestion control of what peers send on new connections: rLEDBAT (RFC 9840). Default `None`: that is theirs.
+    ///
+    /// With a delay-based controller, [`LedbatPpConfig`](crate::congestion::LedbatPpConfig) as in the RFC or
+    /// another, no window is advertised larger than it allows. A sender that would fill the queue in front of our
+    /// access link, an old or a greedy one, is kept from it: others on that link notice as little of it as of a
+    /// LEDBAT sender. It needs peers with working clocks, as deployed ones have, and helps only as far as they heed
+    /// the window; a sender that yields by itself has no use for it.
+    pub fn receive_congestion(&mut self, controller: Option<Arc<dyn ControllerFactory>>) -> &mut Self {
+        self.receive_controller = controller;
+        self
+    }
+
+    /// The window that answers a SYN, before there is a connection.
+    pub(crate) fn first_window(&self) -> u32 {
+        let window = match self.receive_controller {
+            Some(_) => {
+                self.receive_buffer.min(FIRST_PACKETS * (self.initial_datagram - crate::wire::HEADER_LEN))
+            }
+            None => self.receive_buffer,
+        };
+        window.min(u32::MAX as usize) as u32
+    }
 }
 
 /// Sizes on the wire.
@@ -320,7 +392,8 @@ impl Config {
 
     /// Bytes of selective-acknowledgement mask sent at most; a mask is only as long as the gaps need.
     /// Default 128: all 1024 packets that libutp would keep. A multiple of 4 from 4 to 252. Deployed
-    /// peers take any length, but nim-eth, which takes exactly 4.
+    /// peers take any length, but nim-eth, which takes exactly 4. From 128 on, a peer that sends further ahead than
+    /// 1024 packets gets up to 252.
     pub fn max_sack(&mut self, bytes: u8) -> Result<&mut Self, ConfigError> {
         check!(
             (4..=252).contains(&bytes) && bytes.is_multiple_of(4),
@@ -331,6 +404,16 @@ impl Config {
         Ok(self)
     }
 }
+
+/// Numbers in use on either side of the next one, of 65 536: less than half, so that old and new never meet, with
+/// room for what is still under way.
+const MAX_PACKETS: u16 = 30_000;
+
+/// Packets of the first window under congestion control: RFC 6928.
+const FIRST_PACKETS: usize = 10;
+
+/// What libutp keeps.
+const MIN_REORDER: u16 = 1024;
 
 fn within(value: Duration, min_ms: u64, max_ms: u64) -> bool {
     (Duration::from_millis(min_ms)..=Duration::from_millis(max_ms)).contains(&value)

@@ -23,6 +23,9 @@ pub struct ConnectionStats {
     pub bytes_in_flight: u64,
     /// Packets that occupy a sequence number at the peer and are not acknowledged.
     pub packets_in_flight: u64,
+    /// How many that may be at most, given what the peer has proven
+    /// ([`Config::max_packets_proven`](crate::Config::max_packets_proven)).
+    pub packet_limit: u64,
     /// Lowest one-way delay in the base history, in the peer's clock frame; only differences mean
     /// anything.
     pub base_delay: Duration,
@@ -71,6 +74,61 @@ pub struct ConnectionStats {
     pub peer_window: u64,
     /// The receive window we last advertised, bytes.
     pub receive_window: u64,
+    /// Bytes that are held for the application at most, as it stands now
+    /// ([`Config::receive_buffer_max`](crate::Config::receive_buffer_max)).
+    pub receive_limit: u64,
+    /// Window of the congestion control of what the peer sends, bytes; 0 if there is none
+    /// ([`Config::receive_congestion`](crate::Config::receive_congestion)).
+    pub receive_cwnd: u64,
+    /// Bytes that are taken from the application at most, as it stands now
+    /// ([`Config::send_buffer_max`](crate::Config::send_buffer_max)).
+    pub send_limit: u64,
+}
+
+/// What a connection counts, named as in [`ConnectionStats`]. The gauges there are made when somebody looks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub(crate) packets_sent: u64,
+    pub(crate) packets_received: u64,
+    pub(crate) data_packets_sent: u64,
+    pub(crate) data_packets_received: u64,
+    pub(crate) acks_sent: u64,
+    pub(crate) wire_bytes_sent: u64,
+    pub(crate) wire_bytes_received: u64,
+    pub(crate) retransmits: u64,
+    pub(crate) fast_retransmits: u64,
+    pub(crate) spurious_retransmits: u64,
+    pub(crate) packets_lost: u64,
+    pub(crate) congestion_events: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) duplicate_packets: u64,
+    pub(crate) invalid_packets: u64,
+    pub(crate) overflow_packets: u64,
+}
+
+impl Counters {
+    /// With all gauges zero.
+    pub(crate) fn stats(&self) -> ConnectionStats {
+        ConnectionStats {
+            packets_sent: self.packets_sent,
+            packets_received: self.packets_received,
+            data_packets_sent: self.data_packets_sent,
+            data_packets_received: self.data_packets_received,
+            acks_sent: self.acks_sent,
+            wire_bytes_sent: self.wire_bytes_sent,
+            wire_bytes_received: self.wire_bytes_received,
+            retransmits: self.retransmits,
+            fast_retransmits: self.fast_retransmits,
+            spurious_retransmits: self.spurious_retransmits,
+            packets_lost: self.packets_lost,
+            congestion_events: self.congestion_events,
+            timeouts: self.timeouts,
+            duplicate_packets: self.duplicate_packets,
+            invalid_packets: self.invalid_packets,
+            overflow_packets: self.overflow_packets,
+            ..ConnectionStats::default()
+        }
+    }
 }
 
 /// What one endpoint has seen. "Received by the kernel, parsed, accepted" can be told apart.

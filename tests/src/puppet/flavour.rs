@@ -66,7 +66,7 @@ impl Flavour {
             (Self::Libutp, _) => None,
             (Self::Libtorrent, _) => {
                 let span = usize::from(last.wrapping_sub(first)) + 1;
-                Some(mask(ack, waiting, span.div_ceil(8)))
+                Some(mask(ack, waiting, span.div_ceil(8).min(255)))
             }
             (Self::Plain | Self::RustUtp, Kind::State) => {
                 Some(mask(ack, waiting, bits.div_ceil(32).min(8) * 4))

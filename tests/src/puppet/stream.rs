@@ -18,6 +18,8 @@ pub struct Outcome {
     pub packets: u64,
     /// Most packets that were sent and not acknowledged cumulatively.
     pub most_outstanding: u16,
+    /// Packets that were sent ahead of their turn.
+    pub early: u64,
 }
 
 /// What is on its way.
@@ -50,6 +52,7 @@ impl Puppet {
             Receiver { expects: self.acked, waiting: BTreeMap::new(), received: 0, owes: false };
         let (start, base) = (self.now, self.connection().bytes_acked());
         let mut written = 0;
+        let (mut highest, mut early) = (None::<u16>, None);
         self.looks_later = true;
         loop {
             written = self.write_from(written, total);
@@ -59,8 +62,21 @@ impl Puppet {
                 let oldest = first.wrapping_add(self.acked as u16);
                 if !seen.raw.payload.is_empty() {
                     outcome.packets += 1;
+                    // One that goes ahead of its turn is not counted, nor when it goes again.
+                    let next = highest.map_or(seen.raw.seq, |highest| highest.wrapping_add(1));
                     let outstanding = seen.raw.seq.wrapping_sub(oldest).wrapping_add(1);
-                    outcome.most_outstanding = outcome.most_outstanding.max(outstanding);
+                    match seen.raw.seq.wrapping_sub(next) {
+                        0 => highest = Some(seen.raw.seq),
+                        1 if early == Some(next) => highest = Some(seen.raw.seq),
+                        1..0x8000 => {
+                            early = Some(seen.raw.seq);
+                            outcome.early += 1;
+                        }
+                        _ => {}
+                    }
+                    if highest == Some(seen.raw.seq) && outstanding < 0x8000 {
+                        outcome.most_outstanding = outcome.most_outstanding.max(outstanding);
+                    }
                     if lost(outcome.packets - 1) {
                         continue;
                     }

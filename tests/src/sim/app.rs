@@ -137,7 +137,8 @@ pub struct Side {
     pub last_read: Duration,
     /// When to call again although nothing happens.
     pub(crate) wake: Option<Duration>,
-    pub(crate) handle: ConnectionHandle,
+    /// Names it at its endpoint.
+    pub handle: ConnectionHandle,
     /// Stream that it writes, and that it expects to read.
     pub(crate) streams: (u64, u64),
     opened: Duration,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use utp_proto::Config;
-use utp_proto::congestion::FixedWindow;
+use utp_proto::congestion::{FixedWindow, LedbatPpConfig};
 
 use super::app::{Ending, Finish, Reading, Script};
 use super::link::{Blackout, Burst, Link};
@@ -59,7 +59,9 @@ impl Outcome {
 pub fn run(seed: u64) -> Outcome {
     let mut rng = Random::new(seed, 0);
     let mut world = World::new(seed);
-    let (hosts, configs) = hosts(&mut world, &mut rng);
+    // A stream of its own: what came later must not change what the seeds of old mean.
+    let mut later = Random::new(seed, LATER_STREAM);
+    let (hosts, configs) = hosts(&mut world, &mut rng, &mut later);
     let rate = links(&mut world, &mut rng, &hosts);
     let conns = connections(&mut world, &mut rng, &hosts, rate);
     world.run_for(FAULTS);
@@ -73,16 +75,18 @@ pub fn run(seed: u64) -> Outcome {
 /// What a test must know of a configuration, which tells nothing once it is made.
 #[derive(Debug, Clone, Copy)]
 struct Traits {
+    /// Packets in flight at most, once proven.
     max_packets: u16,
+    /// Packets kept ahead; if that grows, with the window as the peer's packets in flight do, the most.
     reorder_window: u16,
 }
 
-fn hosts(world: &mut World, rng: &mut Random) -> (Vec<HostId>, Vec<Traits>) {
+fn hosts(world: &mut World, rng: &mut Random, later: &mut Random) -> (Vec<HostId>, Vec<Traits>) {
     let count = *rng.pick(&[2, 2, 2, 3, 4, 6]);
     let v6 = rng.chance(0.2);
     (0..count)
         .map(|n| {
-            let (config, max_datagram, traits) = config(rng);
+            let (config, max_datagram, traits) = config(rng, later);
             let addr = match v6 {
                 true => format!("[fd00::{:x}]:{}", n + 1, 1 + rng.range(0..=65_534)).parse(),
                 false => format!("10.1.0.{}:{}", n + 1, 1 + rng.range(0..=65_534)).parse(),
@@ -100,20 +104,23 @@ fn hosts(world: &mut World, rng: &mut Random) -> (Vec<HostId>, Vec<Traits>) {
         .unzip()
 }
 
-fn config(rng: &mut Random) -> (Config, usize, Traits) {
+fn config(rng: &mut Random, later: &mut Random) -> (Config, usize, Traits) {
     let mut config = Config::default();
     let plain = rng.chance(0.3);
     let max = if plain { 1472 } else { rng.log_range(508..=8972) as usize };
+    let proven = if plain || later.chance(0.5) { MAX_PACKETS } else { 1 };
+    let max_packets = if plain { 950 } else { rng.log_range(2..=4_000) as u16 };
     let traits = Traits {
-        max_packets: if plain { 950 } else { rng.log_range(2..=4_000) as u16 },
-        reorder_window: if plain { 1024 } else { rng.log_range(16..=8_000) as u16 },
+        max_packets: max_packets.max(proven),
+        reorder_window: if plain { MAX_PACKETS } else { rng.log_range(16..=8_000) as u16 },
     };
     let set = |config: &mut Config| -> Result<(), utp_proto::ConfigError> {
         config
             .receive_buffer(rng.log_range(4 << 10..=4 << 20) as usize)?
             .send_buffer(rng.log_range(4 << 10..=4 << 20) as usize)?
             .ack_delay(Duration::from_micros(rng.range(0..=10_000)))?
-            .max_packets_in_flight(traits.max_packets)?
+            .max_packets_in_flight(max_packets)?
+            .max_packets_proven(proven)?
             .reorder_window(traits.reorder_window)?
             .max_sack(4 * rng.log_range(1..=63) as u8)?
             .initial_datagram(rng.log_range(508..=1232) as usize)?
@@ -136,6 +143,14 @@ fn config(rng: &mut Random) -> (Config, usize, Traits) {
     if !plain {
         let mut set = set;
         set(&mut config).expect("values within their ranges");
+    }
+    if later.chance(0.3) {
+        let most = later.log_range(4 << 10..=32 << 20) as usize;
+        let grow = |config: &mut Config| config.receive_buffer_max(most)?.send_buffer_max(most).map(drop);
+        grow(&mut config).expect("values within their ranges");
+    }
+    if later.chance(0.2) {
+        config.receive_congestion(Some(Arc::new(LedbatPpConfig::default())));
     }
     // A datagram may not be larger than what the search starts with, or its ceiling.
     (config, max, traits)
@@ -296,8 +311,9 @@ fn judge(world: &World, conns: &[ConnId], traits: &[Traits]) -> Outcome {
                 world.fail(&format!("connection {} ended cleanly without having moved all", conn.0));
             }
             let (ours, theirs) = (traits[side.host], traits[peer.host]);
-            // One or two: a window that was told may have been overtaken by an older one.
-            if theirs.max_packets <= ours.reorder_window && side.stats.overflow_packets > 2 {
+            // One or two: a window that was told may have been overtaken by an older one. And four questions that
+            // came behind a gap.
+            if theirs.max_packets <= ours.reorder_window && side.stats.overflow_packets > 2 + 4 {
                 world.fail(&format!("the peer of connection {} overran the window", conn.0));
             }
         }
@@ -321,6 +337,12 @@ fn rest(world: &mut World, hosts: &[HostId]) {
         }
     }
 }
+
+/// See [`Config::max_packets_proven`].
+const MAX_PACKETS: u16 = 30_000;
+
+/// Random choices that were added later.
+const LATER_STREAM: u64 = 1 << 40;
 
 /// How long links have faults.
 pub const FAULTS: Duration = Duration::from_secs(20);

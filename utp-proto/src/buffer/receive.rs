@@ -25,6 +25,8 @@ pub(crate) struct ReceiveBuffer {
     largest: usize,
     /// Furthest slot that is kept.
     reorder_window: u16,
+    /// A packet came further ahead than deployed peers send.
+    was_far: bool,
     /// The application reads no more: bytes in order are counted and dropped.
     discard: bool,
 }
@@ -55,6 +57,7 @@ impl ReceiveBuffer {
             capacity,
             largest: 0,
             reorder_window,
+            was_far: false,
             discard: false,
         }
     }
@@ -97,6 +100,21 @@ impl ReceiveBuffer {
     /// Holds so much at most from now on; what is held already stays.
     pub(crate) fn set_capacity(&mut self, capacity: usize) {
         self.capacity = capacity;
+    }
+
+    /// Furthest packet ahead of the next one that is kept.
+    pub(crate) fn reorder_window(&self) -> u16 {
+        self.reorder_window
+    }
+
+    /// Whether the peer has ever sent further ahead than a mask of [`FAR`] bits shows.
+    pub(crate) fn was_far(&self) -> bool {
+        self.was_far
+    }
+
+    /// Keeps packets so far ahead from now on; what is kept already stays.
+    pub(crate) fn set_reorder_window(&mut self, packets: u16) {
+        self.reorder_window = packets;
     }
 
     /// Free bytes, as advertised to the peer.
@@ -240,6 +258,7 @@ impl ReceiveBuffer {
                 *empty = Some(packet);
                 self.ahead_packets += 1;
                 self.ahead_bytes += payload.len();
+                self.was_far |= slot >= FAR;
                 Arrival::OutOfOrder
             }
             _ => Arrival::Duplicate, // the first copy received is the one that counts
@@ -292,6 +311,9 @@ fn recycle(pools: &mut Pools, packet: Vec<u8>) {
 /// Accepted beyond the capacity. A libutp sender whose window is closed sends one packet every 15 s
 /// all the same, and gives up when those are not acknowledged.
 pub(crate) const SLACK: usize = 8 << 10;
+
+/// The last slot that a mask of 128 bytes has a bit for is one less.
+const FAR: usize = 1024;
 
 /// Smallest ring of the receive queue.
 const MIN_RING: usize = 1 << 12;

@@ -51,7 +51,7 @@ impl Connection {
         let window = self.advertised_window() as usize;
         let advertised = self.acks.advertised as usize;
         let step = (2 * self.mss()).max(self.capacity() / 4).min(self.capacity() / 2);
-        let opens = advertised < self.mss() && window >= self.mss();
+        let opens = (advertised == 0 && window > 0) || (advertised < self.mss() && window >= self.mss());
         if self.state.phase() == Phase::Connected
             && !self.incoming.is_finished()
             && (opens || window >= advertised + step)
@@ -202,6 +202,7 @@ impl Connection {
             ssthresh: self.controller.ssthresh(),
             bytes_in_flight: self.outstanding.in_flight(),
             packets_in_flight: self.outstanding.len() as u64,
+            packet_limit: u64::from(self.ahead.limit),
             base_delay,
             queueing_delay,
             mtu: self.mtu.current() as u64,
@@ -209,7 +210,10 @@ impl Connection {
             mtu_probes_lost,
             peer_window: u64::from(self.peer_window),
             receive_window: u64::from(self.acks.advertised),
-            ..self.stats
+            receive_limit: self.capacity() as u64,
+            receive_cwnd: self.receive_control.as_ref().map_or(0, |control| control.rlwnd()),
+            send_limit: self.send_capacity() as u64,
+            ..self.stats.stats()
         }
     }
 

@@ -79,7 +79,7 @@ impl Connection {
         self.state.establish();
         // The SYN-ACK's number is not consumed: the peer's first DATA has it too.
         let given_up = self.incoming.is_discarding();
-        self.incoming = ReceiveBuffer::new(header.seq_nr, self.capacity(), self.config.reorder_window);
+        self.incoming = ReceiveBuffer::new(header.seq_nr, self.capacity(), self.incoming.reorder_window());
         if given_up {
             self.incoming.discard(cx.pools);
         }
@@ -180,7 +180,7 @@ impl Connection {
     /// Whether a `seq_nr` can belong to the peer's stream here and now. A STATE carries the number of
     /// the packet to come, so any number within the window is as good (and after a FIN, peers differ).
     fn check_seq(&self, header: &Header) -> Place {
-        let window = self.config.reorder_window;
+        let window = self.incoming.reorder_window();
         let ahead = header.seq_nr.distance_from(self.incoming.next());
         let behind = self.incoming.next().distance_from(header.seq_nr);
         if ahead <= window || behind <= window.max(MIN_HISTORY) {
@@ -233,6 +233,9 @@ impl Connection {
         repeat: bool,
     ) {
         self.peer_sacks |= sack.is_some_and(|mask| !mask.is_empty());
+        if self.ahead.early.is_some() {
+            self.note_answer(cx.now, header.ack_nr, sack);
+        }
         if self.outstanding.is_empty() {
             return;
         }
@@ -246,6 +249,7 @@ impl Connection {
             losses = self.infer_without_sack(&acked, sack, repeat);
         }
         self.note_losses(cx, &losses, flight_before, 0);
+        self.note_promise();
         if acked.fin {
             self.state.fin_acked();
             self.event(Pending::ACKED);
@@ -284,6 +288,7 @@ impl Connection {
             self.rtt.sample(now, rtt);
         }
         if let Some(offset) = acked.offset.filter(|&offset| offset > self.acked) {
+            self.tune_send();
             self.acked = offset;
             self.out.release(cx.pools, offset);
             self.event(Pending::ACKED);
@@ -358,6 +363,7 @@ impl Connection {
             return;
         }
         self.stats.packets_lost += u64::from(losses.packets);
+        self.note_lost_run(cx, losses.run);
         let next = self.outstanding.next();
         let recovery = self.recovery.get_or_insert(Recovery {
             prr: Prr::new(flight_before),
@@ -385,7 +391,11 @@ impl Connection {
             self.stats.data_packets_received += 1;
         }
         let was_finished = self.incoming.is_finished();
-        match self.incoming.insert(cx.pools, packet.header.seq_nr, packet.payload, fin) {
+        let arrival = self.incoming.insert(cx.pools, packet.header.seq_nr, packet.payload, fin);
+        if self.receive_control.is_some() {
+            self.control_arrival(cx, &packet.header, packet.payload.len(), arrival);
+        }
+        match arrival {
             Arrival::InOrder { bytes, filled_gap } => {
                 self.acks.on_in_order(cx.now, crate::time::micros(self.config.ack_delay));
                 if filled_gap {
@@ -393,6 +403,9 @@ impl Connection {
                 }
                 if bytes > 0 {
                     self.event(Pending::READABLE);
+                    if cx.now >= self.tuning.ends {
+                        self.tune_receive(cx, &packet.header);
+                    }
                 }
             }
             Arrival::OutOfOrder => self.acks.on_urgent(),

@@ -5,23 +5,32 @@
 //! - `transmit.rs`: the one decision of what to send next, and the building of it.
 //! - `timers.rs`: what happens when nothing does.
 //! - `outstanding.rs`, `prr.rs`: loss recovery. `acks.rs`: acknowledgements owed.
+//! - `ahead.rs`: how many packets the peer takes.
+//! - `rledbat.rs`: control of what the peer sends.
+//! - `tuning.rs`: buffers that grow with the path.
 
 mod acks;
+mod ahead;
 mod application;
 mod incoming;
 mod outstanding;
 mod prr;
+mod rledbat;
 mod state;
 mod timers;
 mod transmit;
+mod tuning;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use acks::Acks;
+use ahead::Ahead;
 use outstanding::Outstanding;
 use prr::Prr;
+use rledbat::ReceiveControl;
 use state::State;
+use tuning::Tuning;
 
 pub(crate) use state::{Phase, Sending};
 
@@ -30,9 +39,10 @@ use crate::congestion::Controller;
 use crate::mtu::Mtu;
 use crate::pacer::Pacer;
 use crate::rtt::Rtt;
+use crate::stats::Counters;
 use crate::time::{Clock, Time, micros};
 use crate::wire::{SeqNr, Timestamp};
-use crate::{CloseReason, Config, ConnectionStats};
+use crate::{CloseReason, Config};
 
 /// What a connection borrows from its endpoint while something happens to it.
 #[derive(Debug)]
@@ -83,6 +93,7 @@ pub(crate) struct Connection {
     /// Offset up to which everything is acknowledged.
     acked: u64,
     outstanding: Outstanding,
+    ahead: Ahead,
     peer_window: u32,
     /// Timestamp of the packet that told it.
     window_told: Timestamp,
@@ -104,7 +115,11 @@ pub(crate) struct Connection {
     /// The peer's FIN is counted in its later packets, as ours is in ours (libutp does, libtorrent not).
     peer_counts_fin: bool,
 
+    /// Holds the peer's sending back, if asked for.
+    receive_control: Option<Box<ReceiveControl>>,
+
     // How fast.
+    tuning: Tuning,
     rtt: Rtt,
     mtu: Mtu,
     controller: Box<dyn Controller>,
@@ -120,7 +135,7 @@ pub(crate) struct Connection {
     reach: u16,
 
     timers: Timers,
-    stats: ConnectionStats,
+    stats: Counters,
 }
 
 /// Reaction to losses, until everything sent before the first of them is acknowledged.
@@ -211,7 +226,7 @@ impl Connection {
         let mtu = Mtu::new(config, ipv6);
         let controller =
             config.controller.build(cx.clock.instant(cx.now), mtu.current() - crate::wire::HEADER_LEN);
-        Self {
+        let mut new = Self {
             remote,
             ids,
             peer_syn: None,
@@ -221,17 +236,24 @@ impl Connection {
             sent: 0,
             acked: 0,
             outstanding: Outstanding::new(next),
+            ahead: Ahead::new(config),
             peer_window: INITIAL_PEER_WINDOW,
             window_told: Timestamp(0),
             largest_window: 0,
             is_short: false,
             wants_write: false,
-            incoming: ReceiveBuffer::new(expected, config.receive_buffer, config.reorder_window),
+            incoming: ReceiveBuffer::new(
+                expected,
+                config.receive_buffer,
+                config.reorder_window_for(config.receive_buffer),
+            ),
             acks: Acks::default(),
             bytes_read: 0,
             reply_micro: 0,
             early: None,
             peer_counts_fin: false,
+            receive_control: None,
+            tuning: Tuning::new(config),
             rtt: Rtt::new(config),
             mtu,
             controller,
@@ -242,9 +264,11 @@ impl Connection {
             peer_sacks: false,
             reach: MIN_REACH,
             timers: Timers::new(cx.now),
-            stats: ConnectionStats::default(),
+            stats: Counters::default(),
             config: Arc::clone(config),
-        }
+        };
+        new.set_receive_congestion(cx, config.receive_controller.as_deref());
+        new
     }
 
     /// Payload of a full packet.
@@ -267,12 +291,14 @@ impl Connection {
 
     /// Bytes that may be held for the application.
     fn capacity(&self) -> usize {
-        if self.is_short { self.config.receive_buffer.min(SHORT_SHARE) } else { self.config.receive_buffer }
+        let limit = self.tuning.receive_limit();
+        if self.is_short { limit.min(SHORT_SHARE) } else { limit }
     }
 
     /// Bytes that may be taken from the application.
     fn send_capacity(&self) -> usize {
-        if self.is_short { self.config.send_buffer.min(SHORT_SHARE) } else { self.config.send_buffer }
+        let limit = self.tuning.send_limit();
+        if self.is_short { limit.min(SHORT_SHARE) } else { limit }
     }
 
     /// Tells the application, unless it has given the connection up.

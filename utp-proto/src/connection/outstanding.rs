@@ -80,6 +80,8 @@ pub(crate) struct Losses {
     pub(crate) newest: Time,
     /// A path-MTU probe was lost.
     pub(crate) probe: Option<SeqNr>,
+    /// The longest run of numbers one after the other among them.
+    pub(crate) run: u32,
 }
 
 /// The packets of one connection from the oldest unacknowledged one on.
@@ -106,10 +108,14 @@ pub(crate) struct Outstanding {
     /// How far behind the oldest missing packet the peer's masks are known to reach, in packets: silence
     /// about what lies further means nothing.
     mask_reach: u16,
+    /// Transmissions before this one are not what [`oldest_overtaken`](Self::oldest_overtaken) looks for.
+    scanned: u64,
     /// Transmissions that may overtake one that is not lost.
     threshold: u64,
     /// Reordering window in quarters of the smallest round trip.
     window_quarters: u64,
+    /// Packets found lost one after the other: behind the last of them, and how many.
+    lost_run: (SeqNr, u32),
 }
 
 impl Outstanding {
@@ -127,8 +133,10 @@ impl Outstanding {
             large_in_doubt: 0,
             delivered: None,
             mask_reach: 8 * LEAST_MASK,
+            scanned: 0,
             threshold: PACKET_THRESHOLD,
             window_quarters: 1,
+            lost_run: (next, 0),
         }
     }
 
@@ -189,6 +197,27 @@ impl Outstanding {
         self.in_flight += u64::from(len);
         self.unacked += u64::from(len);
         seq
+    }
+
+    /// Records the next packet, which went out before its turn and which the peer has reported since.
+    pub(crate) fn push_kept(&mut self, at: Time, end: u64, len: usize) {
+        let seq = self.push(at, end, len, false, false);
+        self.in_flight -= len as u64;
+        self.unacked -= len as u64;
+        self.sacked += 1;
+        if let Some(packet) = self.get_mut(seq) {
+            packet.status = Status::Sacked;
+        }
+    }
+
+    /// Whether the peer has reported packets behind a gap.
+    pub(crate) fn has_sacked(&self) -> bool {
+        self.sacked > 0
+    }
+
+    /// Whether it has, or packets are known to be lost.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.sacked > 0 || !self.lost.is_empty()
     }
 
     /// Records that a packet went out again.
@@ -252,8 +281,15 @@ impl Outstanding {
             acked.fin |= packet.fin;
             self.una = self.una.plus(1);
         }
+        if cumulative > 0 {
+            self.scanned = 0;
+        }
         if let Some(mask) = sack {
-            self.mask_reach = self.mask_reach.max(8 * (mask.0.len() as u16).max(LEAST_MASK));
+            let reach = 8 * (mask.0.len() as u16).max(LEAST_MASK);
+            if reach > self.mask_reach {
+                self.mask_reach = reach;
+                self.scanned = 0;
+            }
             // Offset 2 is the packet behind the oldest one missing.
             for offset in mask.offsets() {
                 let index = usize::from(offset) - 1;
@@ -334,12 +370,17 @@ impl Outstanding {
     pub(crate) fn detect_losses(&mut self, now: Time, rtt: &Rtt) -> Losses {
         let mut losses = Losses::default();
         let timeout = self.reorder_timeout(rtt);
+        self.scan();
         while let Some((tx, seq, at)) = self.oldest_overtaken() {
             let behind = self.delivered.is_some_and(|delivered| delivered - tx >= self.threshold);
             if !behind && now.since(at) < timeout {
                 break;
             }
             self.mark_lost(seq, &mut losses);
+            self.scanned = tx + 1;
+            let run = if self.lost_run.0 == seq { self.lost_run.1 + 1 } else { 1 };
+            self.lost_run = (seq.plus(1), run);
+            losses.run = losses.run.max(run);
             self.trim();
         }
         losses
@@ -354,10 +395,22 @@ impl Outstanding {
     /// its number, its packet and its time. Usually the first of the log.
     fn oldest_overtaken(&self) -> Option<(u64, SeqNr, Time)> {
         let delivered = self.delivered?;
-        (self.log_base..delivered).zip(&self.log).find_map(|(tx, &seq)| {
+        let from = self.scanned.max(self.log_base);
+        let first = (from - self.log_base) as usize;
+        (from..delivered).zip(self.log.range(first.min(self.log.len())..)).find_map(|(tx, &seq)| {
             let packet = self.live(seq, tx)?;
             (seq.distance_from(self.una) <= self.mask_reach).then_some((tx, seq, packet.at))
         })
+    }
+
+    /// Looks for it once for all: a flight of thousands may lie beyond the peer's masks, before a few packets that
+    /// were sent again. What is passed over stays that until the oldest packet or the masks change.
+    fn scan(&mut self) {
+        let Some(delivered) = self.delivered else { return };
+        self.scanned = match self.oldest_overtaken() {
+            Some((tx, ..)) => tx,
+            None => delivered.max(self.scanned),
+        };
     }
 
     /// RACK: a round trip and the reordering window.

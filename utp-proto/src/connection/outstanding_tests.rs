@@ -198,3 +198,40 @@ fn an_empty_list_gives_its_memory_back() {
     assert_eq!(f.out.packets.capacity() + f.out.log.capacity() + f.out.lost.capacity(), 0);
     assert_eq!((f.out.una(), f.out.next()), (seq(500), seq(500)));
 }
+
+#[test]
+fn a_lost_retransmission_is_found_behind_hundreds_of_packets_beyond_the_mask() {
+    let mut f = flight(300);
+    let reported: Vec<u16> = (3..=65).collect();
+    assert_eq!(f.ack(Time(300_000), 0, &reported).1.packets, 2); // 0 and 1
+    f.out.resend(Time(300_000), seq(0));
+    f.out.resend(Time(300_001), seq(1));
+    let reported: Vec<u16> = (2..=65).collect();
+    let (acked, losses) = f.ack(Time(400_001), 0, &reported);
+    assert_eq!((acked.packets, losses.packets), (1, 0));
+    // The first was overtaken by the second; of those beyond the mask nothing is known.
+    assert_eq!(f.out.loss_deadline(&f.rtt), Some(Time(425_000)));
+    assert_eq!(f.out.detect_losses(Time(424_999), &f.rtt).packets, 0);
+    let losses = f.out.detect_losses(Time(425_000), &f.rtt);
+    assert_eq!((losses.packets, f.out.first_lost(), losses.run), (1, Some(seq(0)), 1));
+    assert_eq!(f.out.detect_losses(Time(900_000), &f.rtt).packets, 0);
+    // It arrives: the mask shows what is missing up to its end, all of it older than what was delivered.
+    f.out.resend(Time(425_000), seq(0));
+    let (acked, losses) = f.ack(Time(525_000), 66, &[6, 7, 8]);
+    assert_eq!((acked.packets, losses.packets, losses.run), (5, 62, 57));
+    assert_eq!(f.out.first_lost(), Some(seq(66)));
+}
+
+#[test]
+fn what_was_kept_ahead_of_its_turn_is_delivered_and_in_nobodys_way() {
+    let mut f = flight(3);
+    f.end += LEN as u64;
+    f.out.push_kept(Time(500), f.end, LEN);
+    assert!(f.out.has_sacked());
+    assert_eq!((f.out.in_flight(), f.out.unacked(), f.out.next()), (3000, 3000, seq(4)));
+    f.send(Time(4000));
+    assert_eq!(f.ack(Time(104_000), 0, &[]).1.packets, 0);
+    let (acked, _) = f.ack(Time(104_000), 5, &[]);
+    assert_eq!((acked.packets, acked.bytes, acked.offset), (4, 4000, Some(5000)));
+    assert!(!f.out.has_sacked() && f.out.in_flight() == 0);
+}

@@ -105,7 +105,10 @@ impl Connection {
         let was_full = self.is_peer_full();
         self.peer_window = header.wnd_size;
         self.window_told = header.timestamp;
-        self.largest_window = self.largest_window.max(self.peer_window);
+        if self.peer_window > self.largest_window {
+            self.largest_window = self.peer_window;
+            self.raise_packet_limit();
+        }
         if self.fits(self.mss()) == 0 {
             // A peer that tells that it has no room is alive, whatever it drops.
             self.timers.progress = cx.now;
@@ -165,6 +168,7 @@ impl Connection {
             Timer::Rest => {
                 self.outstanding.shrink();
                 self.out.shrink();
+                self.tuning.rest(&self.config);
             }
             Timer::Linger => {
                 // All that the application wrote has arrived; the peer's stream interests nobody.

@@ -49,6 +49,10 @@ enum What {
         len: usize,
         probe: bool,
     },
+    /// The same, ahead of its turn (see `ahead.rs`).
+    Early {
+        len: usize,
+    },
     Fin,
 }
 
@@ -118,7 +122,10 @@ impl Connection {
     }
 
     fn sack_len(&self) -> usize {
-        self.incoming.sack_len(usize::from(self.config.max_sack))
+        let max = self.config.max_sack;
+        // A peer that sends so far ahead is none of those that expect short masks.
+        let wide = self.incoming.was_far() && max >= WIDE_FROM;
+        self.incoming.sack_len(usize::from(if wide { WIDE_SACK } else { max }))
     }
 
     fn keep_alive_at(&self) -> Option<Time> {
@@ -162,8 +169,8 @@ impl Connection {
         if self.timers.after_rto == Some(0) {
             return false;
         }
-        let flight = self.outstanding.in_flight();
         let window = self.controller.window();
+        let flight = self.outstanding.in_flight().saturating_sub(self.unreported().min(window));
         if flight > 0 && flight + len as u64 > window {
             obstacles.window = true;
             if !self.recovery.is_some_and(|r| r.prr.allows(window)) {
@@ -181,7 +188,12 @@ impl Connection {
 
     /// Something never sent before.
     fn data(&self, now: Time, obstacles: &mut Obstacles) -> Option<Plan> {
-        if self.outstanding.len() >= usize::from(self.packet_limit()) {
+        if let Some(len) = self.question(now)
+            && self.congestion_allows(now, len, obstacles)
+        {
+            return Some(Plan { what: What::Early { len }, size: HEADER_LEN + len, may_fragment: false });
+        }
+        if self.outstanding.len() >= usize::from(self.ahead.limit) {
             return None;
         }
         let unsent = (self.out.end() - self.sent) as usize;
@@ -189,13 +201,16 @@ impl Connection {
             let fin = self.state.sending() == Sending::Finishing;
             return fin.then_some(Plan { what: What::Fin, size: HEADER_LEN, may_fragment: false });
         }
-        let mss = self.mss();
+        // Nothing is cut otherwise than assumed for a packet that went ahead.
+        let early = self.ahead.early.as_deref();
+        let mss = early.map_or_else(|| self.mss(), |early| early.len);
         let mut len = unsent.min(mss);
         let small = len < mss && self.state.sending() == Sending::Open;
         if small && self.config.nagle && !self.outstanding.is_empty() {
             return None; // Nagle: what is outstanding will be acknowledged, and this go then
         }
         len = match self.fits(len) {
+            0 if self.timers.persist_due && early.is_some() => len,
             0 if self.timers.persist_due => len.min((self.peer_window as usize).max(PERSIST_BYTES)),
             0 => return None,
             fits => fits,
@@ -203,14 +218,10 @@ impl Connection {
         if !self.congestion_allows(now, len, obstacles) {
             return None;
         }
-        let probe = if len == mss { self.mtu.probe_size(now) } else { None };
+        let probe = if len == mss && early.is_none() { self.mtu.probe_size(now) } else { None };
         let size = probe.unwrap_or(HEADER_LEN + len);
-        Some(Plan { what: What::Data { len, probe: probe.is_some() }, size, may_fragment: false })
-    }
-
-    /// Most packets that may be outstanding.
-    fn packet_limit(&self) -> u16 {
-        self.config.max_packets_in_flight
+        let may_fragment = early.is_some() && size > self.mtu.current();
+        Some(Plan { what: What::Data { len, probe: probe.is_some() }, size, may_fragment })
     }
 
     /// Whether the peer's window, and nothing else, holds back data with nothing outstanding.
@@ -224,7 +235,8 @@ impl Connection {
     /// of the most that the peer ever buffers, or none, so that nobody sends crumbs (RFC 9293 3.8.6.2.1).
     /// The second counts for peers that buffer less than a packet.
     pub(super) fn fits(&self, wanted: usize) -> usize {
-        let usable = u64::from(self.peer_window).saturating_sub(self.outstanding.unacked());
+        let offered = u64::from(self.peer_window) + self.unreported();
+        let usable = offered.saturating_sub(self.outstanding.unacked());
         let worthwhile = usable >= wanted as u64 || usable * 2 >= u64::from(self.largest_window);
         if worthwhile { wanted.min(usable as usize) } else { 0 }
     }
@@ -239,9 +251,13 @@ impl Connection {
     /// The window to tell: none if not even a full packet fits, so that nobody sends crumbs (RFC 9293
     /// 3.8.6.2.2).
     pub(super) fn advertised_window(&self) -> u32 {
-        let window = self.incoming.window();
+        let room = self.incoming.window();
         let least = self.mss().min(self.capacity() / 2);
-        if window < least { 0 } else { window.min(u32::MAX as usize) as u32 }
+        let window = if room < least { 0 } else { room.min(u32::MAX as usize) as u32 };
+        match &self.receive_control {
+            None => window,
+            Some(control) => control.window().min(window.into()) as u32, // never less than a packet of the peer
+        }
     }
 
     /// Appends datagrams of equal size (the last may be shorter) that may go now, at most `max` and at
@@ -309,6 +325,7 @@ impl Connection {
                 self.stats.acks_sent += 1;
             }
             What::Resend(seq) => self.build_resend(now, header, seq, buf),
+            What::Early { len } => self.build_early(now, header, len, buf),
             What::Data { len, probe } => self.build_data(cx, header, len, probe.then_some(plan.size), buf),
             What::Fin => {
                 let seq = self.outstanding.push(now, self.sent, 0, true, false);
@@ -317,6 +334,9 @@ impl Connection {
                 self.note_new(now);
                 self.note_stream_sent(now, 0, window);
             }
+        }
+        if let Some(control) = &mut self.receive_control {
+            control.on_told();
         }
         self.timers.packet_sent = now;
         self.stats.packets_sent += 1;
@@ -392,6 +412,15 @@ impl Connection {
         self.note_stream_sent(now, len, header.wnd_size);
     }
 
+    fn build_early(&mut self, now: Time, header: Header, len: usize, buf: &mut Vec<u8>) {
+        let (seq_nr, start) = self.ask(now, len);
+        buf.extend_from_slice(&Header { kind: PacketType::Data, seq_nr, ..header }.encode(0));
+        self.out.copy_to(start, len, buf);
+        self.stats.data_packets_sent += 1;
+        self.note_stream_sent(now, len, header.wnd_size);
+        log!(debug, seq = seq_nr.0, "a packet ahead of its turn");
+    }
+
     fn build_resend(&mut self, now: Time, header: Header, seq: SeqNr, buf: &mut Vec<u8>) {
         let Some(packet) = self.outstanding.get(seq).copied() else { return };
         let len = usize::from(packet.len);
@@ -412,6 +441,9 @@ impl Connection {
             self.timers.progress = self.timers.progress.max(now);
         }
         self.reach = self.reach.max(self.outstanding.len().min(usize::from(MAX_REACH)) as u16);
+        if self.ahead.early.is_some() {
+            self.note_turn();
+        }
     }
 
     /// A DATA or FIN packet with `len` bytes of payload went out.
@@ -447,6 +479,12 @@ impl Connection {
     }
 }
 
+/// Bytes of a mask: what an extension can hold, in whole words...
+const WIDE_SACK: u8 = 252;
+
+/// ...unless the configuration asks for shorter ones than by default.
+const WIDE_FROM: u8 = 128;
+
 /// Largest payload of one UDP datagram over IPv4, and so of one GSO send.
 const MAX_RUN: usize = 65_507;
 
@@ -466,5 +504,5 @@ const PACE: (u64, u64) = (5, 4);
 /// ...and twice as fast while it doubles every round trip.
 const PACE_SLOW_START: (u64, u64) = (2, 1);
 
-/// Older acknowledgements than this many packets are not credible (libutp: 1024 packets outstanding).
-const MAX_REACH: u16 = 2_048;
+/// Older acknowledgements than this many packets are not credible: no more are ever outstanding.
+const MAX_REACH: u16 = 30_000;

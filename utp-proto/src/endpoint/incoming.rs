@@ -115,7 +115,7 @@ impl Endpoint {
             } else {
                 self.clock.wire(now).since(syn.timestamp)
             },
-            wnd_size: self.config.receive_buffer.min(u32::MAX as usize) as u32,
+            wnd_size: self.config.first_window(),
             ..blank(seq, syn.seq_nr)
         };
         self.replies.push(Reply { to: key.remote(), header });
@@ -141,7 +141,8 @@ impl Endpoint {
             }
             return;
         }
-        let fits = header.seq_nr.is_within(syn.plus(1), self.config.reorder_window);
+        let fits =
+            header.seq_nr.is_within(syn.plus(1), self.config.reorder_window_for(self.config.receive_buffer));
         if fits && numbers_known(header).any(|known| known == seq) {
             self.confirm(now, key, (seq, syn), packet, size);
         } else if !self.handle_cookie(now, key, packet, size) {
@@ -216,7 +217,7 @@ impl Endpoint {
         let answer = Header {
             connection_id: linger.send_id,
             timestamp_difference: self.clock.wire(now).since(header.timestamp),
-            wnd_size: self.config.receive_buffer.min(u32::MAX as usize) as u32,
+            wnd_size: self.config.first_window(),
             ..blank(next, ack)
         };
         self.table.extend_linger(now, &key);

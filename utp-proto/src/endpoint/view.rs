@@ -109,6 +109,12 @@ impl<'a> Connection<'a> {
         self.with(|c, cx| c.set_congestion(cx, controller));
     }
 
+    /// Congestion control of what the peer sends from now on, or none (`None`), instead of that of
+    /// [`Config::receive_congestion`](crate::Config::receive_congestion). At any time.
+    pub fn set_receive_congestion(&mut self, controller: Option<&dyn ControllerFactory>) {
+        self.with(|c, cx| c.set_receive_congestion(cx, controller));
+    }
+
     /// Whether the handshake was completed (stays true afterwards).
     #[must_use]
     pub fn is_connected(&self) -> bool {

@@ -1,0 +1,202 @@
+//! rLEDBAT (RFC 9840): congestion control by the receiver. It runs a delay-based controller on what arrives and tells
+//! the sender no larger a window than that allows, so that even a sender that fills every queue leaves ours, on the
+//! access link, empty. The wire stays as it is.
+//!
+//! By the RFC's sections, and where uTP makes it easier or we differ:
+//! - 4.1, window: the smaller one of what there is room for and RLWND, the controller's window. It never shrinks by
+//!   more than what has arrived since it was told last, so that nothing on its way is ever beyond it; and it does not
+//!   go below two packets.
+//! - 4.2, measuring: every uTP packet has a timestamp and tells the way of our last one, which makes a round trip
+//!   (see `tuning.rs`) without waiting for an echo, and the one-way delay of exactly the direction that matters.
+//! - 4.3, loss: a packet numbered below the highest but sent later than that is a retransmission. The window shrinks
+//!   for that at most once in two round trips: it takes one until the sender has heard of it.
+//! - 4, controller: LEDBAT++ in the RFC; here any [`Controller`].
+
+use std::time::Duration;
+
+use super::{Connection, Context};
+use crate::Config;
+use crate::buffer::Arrival;
+use crate::congestion::{Ack, Controller, ControllerFactory, Loss};
+use crate::rtt::Rtt;
+use crate::time::Time;
+use crate::wire::{Header, NO_SAMPLE, SeqNr, Timestamp};
+
+/// The controller of what the peer sends, and what it is told.
+#[derive(Debug)]
+pub(super) struct ReceiveControl {
+    controller: Box<dyn Controller>,
+    rtt: Rtt,
+    /// Largest payload so far.
+    mss: usize,
+    /// The highest number so far, and when its packet was sent.
+    highest: Option<(SeqNr, Timestamp)>,
+    /// The packet before was numbered far beyond the highest, and not believed.
+    jumped: bool,
+    /// The window told last, and the bytes that have arrived since.
+    told: u64,
+    drained: u64,
+    round: Round,
+    last: Time,
+}
+
+/// Bytes that arrived in this round trip and in the one before.
+#[derive(Debug, Default)]
+struct Round {
+    ends: Time,
+    bytes: u64,
+    before: u64,
+}
+
+impl Round {
+    fn count(&mut self, now: Time, srtt: u64, bytes: u64) -> u64 {
+        if now >= self.ends {
+            let missed = now.since(self.ends) > srtt;
+            self.before = if missed { 0 } else { self.bytes };
+            self.bytes = 0;
+            self.ends = now.plus(srtt);
+        }
+        self.bytes += bytes;
+        self.bytes.max(self.before)
+    }
+}
+
+impl ReceiveControl {
+    fn new(controller: Box<dyn Controller>, config: &Config, mss: usize, told: u64, now: Time) -> Self {
+        Self {
+            controller,
+            rtt: Rtt::new(config),
+            mss,
+            highest: None,
+            jumped: false,
+            told,
+            drained: 0,
+            round: Round::default(),
+            last: now,
+        }
+    }
+
+    /// RLWND as it may be told.
+    pub(super) fn window(&self) -> u64 {
+        let floor = MIN_PACKETS * self.mss as u64;
+        self.controller.window().max(floor).max(self.told.saturating_sub(self.drained))
+    }
+
+    /// The controller's window.
+    pub(super) fn rlwnd(&self) -> u64 {
+        self.controller.window()
+    }
+
+    /// A header with the window went out.
+    pub(super) fn on_told(&mut self) {
+        self.told = self.window();
+        self.drained = 0;
+    }
+
+    /// Whether a packet was sent after one with a higher number.
+    fn is_resent(&mut self, seq: SeqNr, sent: Timestamp) -> bool {
+        let Some((highest, at)) = self.highest else {
+            self.highest = Some((seq, sent));
+            return false;
+        };
+        let ahead = seq.distance_from(highest);
+        if ahead < 0x8000 {
+            // A single packet far ahead of its turn is a question (see `ahead.rs`), and what follows it not resent.
+            self.jumped = ahead >= FAR && !self.jumped;
+            if !self.jumped {
+                self.highest = Some((seq, sent));
+            }
+            return false;
+        }
+        (1..1 << 31).contains(&sent.since(at))
+    }
+}
+
+impl Connection {
+    /// Begins or ends to control what the peer sends.
+    pub(crate) fn set_receive_congestion(
+        &mut self,
+        cx: &Context<'_>,
+        factory: Option<&dyn ControllerFactory>,
+    ) {
+        self.receive_control = factory.map(|factory| {
+            let told = match self.acks.advertised {
+                0 => self.config.first_window() as u64,
+                told => u64::from(told),
+            };
+            let mss = self.mss();
+            let controller = factory.build(cx.clock.instant(cx.now), mss);
+            Box::new(ReceiveControl::new(controller, &self.config, mss, told, cx.now))
+        });
+    }
+
+    /// DATA arrived.
+    pub(super) fn control_arrival(
+        &mut self,
+        cx: &Context<'_>,
+        header: &Header,
+        len: usize,
+        arrival: Arrival,
+    ) {
+        let round_trip = self.round_trip(header);
+        let Some(control) = &mut self.receive_control else { return };
+        if matches!(arrival, Arrival::Duplicate | Arrival::Overflow) || header.timestamp.0 == 0 {
+            return;
+        }
+        let (now, bytes) = (cx.now, len as u64);
+        control.drained += bytes;
+        if len > control.mss {
+            control.mss = len;
+            control.controller.on_mss(len);
+        }
+        if let Some(rtt) = round_trip {
+            control.rtt.sample(now, rtt);
+        }
+        let srtt = if control.rtt.is_known() { control.rtt.smoothed() } else { UNKNOWN_RTT };
+        if now.since(control.last) > control.rtt.rto() {
+            control.controller.on_restart(cx.clock.instant(now));
+        }
+        control.last = now;
+        let window = control.controller.window();
+        let per_round = control.round.count(now, srtt, bytes);
+        let before = |micros| cx.clock.instant(Time(now.0.saturating_sub(micros)));
+        if control.is_resent(header.seq_nr, header.timestamp) {
+            control.controller.on_loss(&Loss {
+                now: cx.clock.instant(now),
+                bytes,
+                sent: before(2 * srtt),
+                in_flight: window,
+                timeouts: 0,
+            });
+            return;
+        }
+        let forth = header.timestamp_difference;
+        control.controller.on_ack(&Ack {
+            now: cx.clock.instant(now),
+            bytes,
+            in_flight: per_round,
+            sent: before(srtt),
+            rtt: round_trip.map(Duration::from_micros),
+            srtt: Duration::from_micros(control.rtt.smoothed()),
+            min_rtt: Duration::from_micros(control.rtt.min()),
+            delay: Some(self.reply_micro),
+            reverse_delay: (forth != 0 && forth != NO_SAMPLE).then_some(forth),
+            // A sender that has less to send, or a smaller window of its own, is not held back by ours: leave it no
+            // more room than it needs to grow.
+            app_limited: USED * per_round < window,
+        });
+    }
+}
+
+/// Packets: RFC 9840 4.1, LEDBAT++'s least.
+const MIN_PACKETS: u64 = 2;
+
+/// Microseconds, as long as the peer's clock told nothing.
+const UNKNOWN_RTT: u64 = 100_000;
+
+/// Numbers beyond the highest at which a single packet is taken for a question.
+const FAR: u16 = 512;
+
+/// The window counts as used if this many times the arrivals of a round trip fill it: a sender that doubles its
+/// window sends half of it, and rounds do not begin when its do.
+const USED: u64 = 3;
