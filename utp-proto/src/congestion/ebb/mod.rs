@@ -345,7 +345,10 @@ impl Controller for Ebb {
         if self.losses.try_less() || self.undo.is_none() {
             self.undo = Some((self.cwnd, self.full));
         }
-        self.full = self.cwnd * FULL_AFTER_LOSS;
+        // A time-out on the way back from another says nothing new about where the path was full.
+        if loss.timeouts == 0 || self.cwnd >= self.full || self.full.is_infinite() {
+            self.full = self.cwnd * FULL_AFTER_LOSS;
+        }
         // A queue longer than the target will be seen next time before it overflows.
         self.narrow = Some(loss.now).filter(|_| self.path.newest() < self.target());
         self.set(self.cwnd / 2.0);
