@@ -160,6 +160,7 @@ impl Network {
         match fate {
             Fate::Passed(at, copy) => {
                 let garbage = self.channels[link].garbage(&flight.data);
+                self.channels[link].lie(&mut flight.data);
                 flight.hops += 1;
                 for data in copy.map(|_| flight.data.clone()).into_iter().chain(garbage) {
                     self.launch(copy.unwrap_or(at), Flight { data, ..flight });
