@@ -86,6 +86,7 @@ impl Connection {
         }
         if self.timers.syns == 1 {
             self.rtt.sample(cx.now, cx.now.since(self.timers.packet_sent));
+            self.update_pacing(cx.now);
         }
         if header.wnd_size > 0 {
             self.peer_window = header.wnd_size;
@@ -392,6 +393,7 @@ impl Connection {
         }
         self.stats.packets_lost += u64::from(losses.packets);
         let next = self.outstanding.next();
+        self.pacer.on_loss(cx.now, self.rtt.smoothed());
         let recovery = self.recovery.get_or_insert(Recovery {
             prr: Prr::new(flight_before, delivered),
             end: next,
