@@ -203,8 +203,13 @@ fn the_time_out_is_a_second_at_first_doubles_and_has_a_bound() {
     let times: Vec<_> = (0..8).map(|_| (p.next(seconds(5), Kind::Data).at - start).as_millis()).collect();
     assert_eq!(times, [500, 1_500, 3_500, 7_500, 11_500, 15_500, 19_500, 23_500]);
     assert_eq!((p.stats().timeouts, p.stats().rto), (8, seconds(4)));
-    // The answer resets it.
+    // An answer that does not tell to which transmission it is leaves it (Karn), a sample resets it.
     p.send(state().ack(2));
+    assert_eq!(p.stats().rto, seconds(4));
+    p.write(&[1; 10]); // full packets look as if they did not pass
+    p.expect_data(2);
+    p.wait(ms(50));
+    p.send(state().ack(3));
     assert_eq!(p.stats().rto, ms(500));
     p.expect_silence(seconds(20));
 }
@@ -273,14 +278,64 @@ fn an_answer_after_a_time_out_sends_the_rest_again_without_waiting() {
 #[test]
 fn a_time_out_that_was_premature_is_taken_back() {
     let mut p = flight(Flavour::Plain, config(), 20);
+    let sent = p.now() - ms(50);
     p.wait(ms(451));
     assert_eq!(p.stats().timeouts, 1);
-    p.take();
-    // The answer comes sooner after the retransmission than any round trip: it is to the original.
-    p.send(state().ack(2));
+    let probe = p.take().remove(0);
+    let original = probe.raw.timestamp.wrapping_sub((probe.at - sent).as_micros() as u32);
+    // The answer comes sooner after the retransmission than any round trip, and says that the peer has received no
+    // packet since the originals: it is to one of those.
+    p.send(state().ack(2).difference(p.wire_clock().wrapping_sub(original)));
     p.expect_nothing();
     let stats = p.stats();
     assert_eq!((stats.spurious_retransmits, stats.bytes_in_flight), (1, 19 * FULL as u64));
+}
+
+#[test]
+fn a_time_out_whose_answer_is_to_a_probe_is_not_taken_back() {
+    let mut p = flight(Flavour::Plain, config(), 20);
+    p.wait(ms(451));
+    assert_eq!(p.stats().timeouts, 1);
+    let probe = p.take().remove(1);
+    // Sooner after the time-out's retransmission than any round trip, but the peer has received a probe sent before
+    // that: of the others of the flight, nothing is known, and they go again.
+    p.send(state().ack(2).difference(p.wire_clock().wrapping_sub(probe.raw.timestamp)));
+    p.expect_all(2..=20);
+    assert_eq!(p.stats().spurious_retransmits, 1);
+}
+
+#[test]
+fn a_path_that_became_slower_than_the_time_out_is_measured_all_the_same() {
+    // Each packet is sent again before its answer can come, so that no answer is clear (Karn); but the peer tells
+    // to which of them it is the answer.
+    let mut p = flight(Flavour::Plain, config(), 0);
+    let rtt = ms(1_300);
+    for number in 1..=6 {
+        let before = p.stats();
+        p.write(&[1; FULL]);
+        let original = p.expect_data(number).raw.timestamp;
+        p.wait(rtt);
+        p.take();
+        p.send(state().ack(number + 1).difference(p.wire_clock().wrapping_sub(original)));
+        assert_eq!(p.stats().timeouts > before.timeouts, number <= 1, "{number}: {:?}", p.stats());
+        p.wait(rtt); // the copies are gone
+    }
+    assert!(p.stats().rtt > ms(600), "{:?}", p.stats());
+}
+
+#[test]
+fn a_peer_that_tells_nothing_gets_time_outs_that_grow_until_an_answer_is_clear() {
+    let mut p = Puppet::of(Flavour::Maskless, config());
+    p.rtt = ms(50);
+    p.accept();
+    for number in 0..6 {
+        p.write(&[1; FULL]);
+        p.wait(ms(1_300));
+        p.take();
+        p.send(state().ack(number + 1));
+    }
+    // 500 ms and 1 s were too short; 2 s are not. Before that, the tail is probed.
+    assert_eq!((p.stats().timeouts, p.stats().rto), (2, seconds(2)));
 }
 
 #[test]

@@ -12,8 +12,10 @@ pub(crate) struct Rtt {
     /// Smallest sample of this window and of the one before.
     min: [u64; 2],
     min_since: Time,
-    /// Times the time-out was doubled since the last new acknowledgement.
+    /// Times the time-out is doubled.
     backoff: u32,
+    /// Time-outs since the last new acknowledgement.
+    expired: u32,
     rto_initial: u64,
     rto_min: u64,
     rto_max: u64,
@@ -28,6 +30,7 @@ impl Rtt {
             min: [u64::MAX; 2],
             min_since: Time::default(),
             backoff: 0,
+            expired: 0,
             rto_initial: micros(config.initial_rto),
             rto_min: micros(config.min_rto),
             rto_max: micros(config.max_rto),
@@ -96,16 +99,23 @@ impl Rtt {
     /// A time-out happened: the next one is twice as long (RFC 6298 5.5).
     pub(crate) fn back_off(&mut self) {
         self.backoff = self.backoff.saturating_add(1);
+        self.expired = self.expired.saturating_add(1);
     }
 
-    /// New data was acknowledged: the time-out is the plain one again.
+    /// The time-out is the plain one again.
     pub(crate) fn reset_backoff(&mut self) {
-        self.backoff = 0;
+        (self.backoff, self.expired) = (0, 0);
+    }
+
+    /// New data was acknowledged without a sample: it may be the answer to an earlier transmission, and the time-out
+    /// too short for the path. It stays as it is until there is a sample (Karn; RFC 6298 5.7).
+    pub(crate) fn acknowledged(&mut self) {
+        self.expired = 0;
     }
 
     /// Time-outs since the last new acknowledgement.
-    pub(crate) fn backoffs(&self) -> u32 {
-        self.backoff
+    pub(crate) fn time_outs(&self) -> u32 {
+        self.expired
     }
 }
 

@@ -33,6 +33,10 @@ pub struct Link {
     /// Probability that bits are flipped. The UDP checksum of the receiving host finds that: uTP has none,
     /// so that a corrupted payload that passed it could not be told from a good one by anybody.
     pub corrupt: f64,
+    /// Probability that bits of the header are flipped and the checksum holds all the same: of the timestamps, the
+    /// window, the version or the id. (In a type or a number that would be another place in the stream, which
+    /// nobody could tell from the right one.)
+    pub lie: f64,
     /// Probability that something else arrives besides: the datagram truncated, of another version, of a
     /// connection that does not exist, or noise.
     pub garbage: f64,
@@ -94,6 +98,7 @@ impl Default for Link {
             reorder_by: Duration::from_millis(5),
             duplicate: 0.0,
             corrupt: 0.0,
+            lie: 0.0,
             garbage: 0.0,
             mtu: Vec::new(),
             tells_mtu: false,
@@ -157,6 +162,11 @@ impl Link {
     #[must_use]
     pub fn corrupt(self, corrupt: f64) -> Self {
         Self { corrupt, ..self }
+    }
+
+    #[must_use]
+    pub fn lie(self, lie: f64) -> Self {
+        Self { lie, ..self }
     }
 
     #[must_use]
@@ -422,6 +432,20 @@ impl Channel {
             self.last_arrival = arrival;
         }
         arrival
+    }
+
+    /// Flips bits of the header, perhaps.
+    pub(crate) fn lie(&mut self, datagram: &mut [u8]) {
+        if datagram.len() < 20 || !self.rng.chance(self.link.lie) {
+            return;
+        }
+        let at = match self.rng.range(0..=9) {
+            0 => return datagram[0] ^= 0x02, // version 3
+            // Of a connection that does not exist, but a RESET or a SYN of that: see below.
+            1 if datagram[0] >> 4 < 3 => return datagram[2] ^= 0x80,
+            field => 4 + (field % 3) * 4 + self.rng.range(0..=3), // both timestamps and the window
+        };
+        datagram[at as usize] ^= 1 << self.rng.range(0..=7);
     }
 
     /// What else arrives, made from a datagram that passes.

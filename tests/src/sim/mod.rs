@@ -37,6 +37,6 @@ mod world;
 pub use app::{Ending, Finish, Reading, Script, Side};
 pub use host::{Clock, Host};
 pub use link::{Blackout, Burst, Link, LinkStats, Waits};
-pub use network::{LinkId, Order};
+pub use network::{Forgery, LinkId, Order};
 pub use rng::Random;
 pub use world::{ConnId, HostId, World};

@@ -18,6 +18,9 @@ pub struct LinkId(pub(crate) usize);
 /// receiver, how many went this way before, and what it is.
 pub type Order = Box<dyn FnMut(usize, usize, u64, &[u8]) -> bool>;
 
+/// Changes what a host sends, as a host that does not keep to the protocol would: sender, receiver, datagram.
+pub type Forgery = Box<dyn FnMut(usize, usize, &mut Vec<u8>)>;
+
 /// A datagram, or news about one, for a host.
 #[derive(Debug)]
 pub(crate) enum Delivery {
@@ -49,6 +52,8 @@ pub(crate) struct Network {
     counts: HashMap<(usize, usize), u64>,
     /// Answers whether a datagram is to be dropped.
     pub(crate) drop: Option<Order>,
+    /// What hosts send instead of what their endpoints do.
+    pub(crate) forgery: Option<Forgery>,
     pub(crate) trace: Trace,
     seed: u64,
 }
@@ -64,6 +69,7 @@ impl Network {
             spare: Vec::new(),
             counts: HashMap::new(),
             drop: None,
+            forgery: None,
             trace: Trace::new(),
             seed,
         }
@@ -110,6 +116,9 @@ impl Network {
         let mut copy = self.spare.pop().unwrap_or_default();
         copy.clear();
         copy.extend_from_slice(data);
+        if let Some(forgery) = &mut self.forgery {
+            forgery(from, to, &mut copy);
+        }
         self.hop(now, Flight { from, to, hops: 0, data: copy, may_fragment, too_big: None });
     }
 
@@ -160,6 +169,7 @@ impl Network {
         match fate {
             Fate::Passed(at, copy) => {
                 let garbage = self.channels[link].garbage(&flight.data);
+                self.channels[link].lie(&mut flight.data);
                 flight.hops += 1;
                 for data in copy.map(|_| flight.data.clone()).into_iter().chain(garbage) {
                     self.launch(copy.unwrap_or(at), Flight { data, ..flight });

@@ -13,7 +13,7 @@ use super::app::{Ending, Script, Side};
 use super::host::{Clock, Host};
 use super::link::Link;
 use super::monitor::Monitor;
-use super::network::{Delivery, LinkId, Network, Order};
+use super::network::{Delivery, Forgery, LinkId, Network, Order};
 use super::rng::Random;
 
 mod look;
@@ -145,6 +145,11 @@ impl World {
     /// Datagrams to be dropped besides those that chance takes.
     pub fn drop_if(&mut self, order: Order) {
         self.network.drop = Some(order);
+    }
+
+    /// Hosts lie: what they send is changed on its way out.
+    pub fn forge(&mut self, forgery: Forgery) {
+        self.network.forgery = Some(forgery);
     }
 
     /// No monitor of the wire: for runs of millions of packets, after shorter ones of the same kind.

@@ -128,8 +128,12 @@ impl Controller for Ledbat {
             return;
         }
         self.before_loss = Some((self.cwnd, self.ssthresh));
+        // A time-out on the way back from another says nothing new about where the path was full.
+        let again = loss.timeouts > 0 && self.cwnd < self.ssthresh && self.ssthresh != u64::MAX;
         self.cwnd = (self.cwnd / 2).max(self.min_window());
-        self.ssthresh = self.cwnd;
+        if !again {
+            self.ssthresh = self.cwnd;
+        }
         self.reduced_at = Some(loss.now);
     }
 

@@ -4,11 +4,12 @@
 //! something that may come. A packet that fails either changes nothing but a counter (BEP 29 has no
 //! authentication; numbers that fit are all that a blind attacker has to guess).
 
-use super::outstanding::{Acked, Losses};
+use super::outstanding::{Acked, Evidence, Losses};
 use super::{Connection, Context, Pending, Phase, Prr, Recovery, Sending};
 use crate::CloseReason;
 use crate::buffer::{Arrival, ReceiveBuffer};
 use crate::congestion::{Ack, Loss};
+use crate::time::Time;
 use crate::wire::{Header, NO_SAMPLE, Packet, PacketType, SackMask, SeqNr};
 
 impl Connection {
@@ -85,6 +86,7 @@ impl Connection {
         }
         if self.timers.syns == 1 {
             self.rtt.sample(cx.now, cx.now.since(self.timers.packet_sent));
+            self.update_pacing(cx.now);
         }
         if header.wnd_size > 0 {
             self.peer_window = header.wnd_size;
@@ -240,15 +242,16 @@ impl Connection {
             return;
         }
         let flight_before = self.outstanding.in_flight();
-        let acked = self.outstanding.acknowledge(cx.now, cumulative, sack, self.rtt.min());
+        let evidence = Evidence { now: cx.now, min_rtt: self.rtt.min(), echo: self.echo(cx, header) };
+        let acked = self.outstanding.acknowledge(&evidence, cumulative, sack);
         if acked.packets > 0 || cumulative > 0 {
-            self.note_delivery(cx, header, &acked, flight_before);
+            self.note_delivery(cx, header, &acked, &evidence, flight_before);
         }
         let mut losses = self.outstanding.detect_losses(cx.now, &self.rtt);
         if losses.packets == 0 && losses.probe.is_none() {
             losses = self.infer_without_sack(&acked, sack, repeat);
         }
-        self.note_losses(cx, &losses, flight_before, 0);
+        self.note_losses(cx, &losses, (flight_before, acked.bytes), 0);
         self.note_promise();
         if acked.fin {
             self.state.fin_acked();
@@ -257,6 +260,18 @@ impl Connection {
             self.check_finished(cx);
         }
         self.update_pacing(cx.now);
+    }
+
+    /// When that packet of ours left, at the latest, that the peer had received last when it sent this: its clock
+    /// then, less what it measured, is our timestamp, and how long it held the answer back. `None` if the peer
+    /// does not tell, or what it tells cannot be.
+    fn echo(&self, cx: &Context<'_>, header: &Header) -> Option<Time> {
+        let (difference, theirs) = (header.timestamp_difference, header.timestamp.0);
+        if difference == 0 || difference == NO_SAMPLE || theirs == 0 {
+            return None;
+        }
+        let age = u64::from(cx.clock.wire(cx.now).0.wrapping_sub(theirs.wrapping_sub(difference)));
+        (age >= self.rtt.min() && age < OLDEST_ECHO).then(|| Time(cx.now.0.saturating_sub(age)))
     }
 
     /// Peers that send no masks show a loss by repeating their acknowledgement (RFC 5681 3.2), and the
@@ -268,7 +283,8 @@ impl Connection {
         }
         if acked.cumulative > 0 {
             self.duplicate_acks = 0;
-            return if self.recovery.is_some() { self.outstanding.oldest_lost() } else { Losses::default() };
+            let recovers = self.recovery.is_some();
+            return if recovers { self.outstanding.oldest_lost_if_overtaken() } else { Losses::default() };
         }
         if !repeat {
             return Losses::default();
@@ -278,14 +294,22 @@ impl Connection {
     }
 
     /// Packets were delivered: measure, free, let the window grow.
-    fn note_delivery(&mut self, cx: &mut Context<'_>, header: &Header, acked: &Acked, flight_before: u64) {
+    fn note_delivery(
+        &mut self,
+        cx: &mut Context<'_>,
+        header: &Header,
+        acked: &Acked,
+        evidence: &Evidence,
+        flight_before: u64,
+    ) {
         let now = cx.now;
-        // Karn's rule: an acknowledgement that covers packets sent twice tells nothing, unless what was sent last
-        // of all that it covers was sent once and the peer reports packets as they arrive.
-        let clear = |sent| !acked.resent || (self.peer_sacks && sent >= acked.newest);
-        let sample = acked.sample.filter(|&sent| clear(sent)).map(|sent| now.since(sent));
-        if let Some(rtt) = sample {
-            self.rtt.sample(now, rtt);
+        let sample = self.sample(acked, evidence);
+        match sample {
+            Some(rtt) => {
+                self.rtt.sample(now, rtt);
+                self.rtt.reset_backoff();
+            }
+            None => self.rtt.acknowledged(),
         }
         if let Some(offset) = acked.offset.filter(|&offset| offset > self.acked) {
             self.tune_send();
@@ -301,7 +325,6 @@ impl Connection {
             recovery.prr.on_delivered(acked.bytes);
         }
         self.note_spurious(acked);
-        self.rtt.reset_backoff();
         self.timers.rto_from = now;
         self.timers.progress = now;
         self.timers.tail_probes = 0;
@@ -332,13 +355,23 @@ impl Connection {
         });
     }
 
+    /// The round trip that an acknowledgement tells. Karn's rule: one that covers packets sent twice tells nothing,
+    /// unless what was sent last of all that it covers was sent once and the peer reports packets as they arrive;
+    /// or the peer tells to which packet it is the answer.
+    fn sample(&self, acked: &Acked, evidence: &Evidence) -> Option<u64> {
+        let clear = |sent| !acked.resent || (self.peer_sacks && sent >= acked.newest);
+        let sent = acked.sample.filter(|&sent| clear(sent)).or(evidence.echo.filter(|_| acked.resent));
+        sent.map(|sent| evidence.now.since(sent))
+    }
+
     /// Packets arrived that had been taken for lost.
     fn note_spurious(&mut self, acked: &Acked) {
         if acked.spurious == 0 {
             return;
         }
         self.stats.spurious_retransmits += u64::from(acked.spurious_resends);
-        let restored = if self.timers.after_rto.is_some() { self.outstanding.none_lost() } else { 0 };
+        let premature = acked.premature && self.timers.after_rto.is_some();
+        let restored = if premature { self.outstanding.none_lost() } else { 0 };
         if let Some(recovery) = &mut self.recovery {
             recovery.spurious += acked.spurious + restored;
             if recovery.spurious >= recovery.lost {
@@ -348,12 +381,13 @@ impl Connection {
         }
     }
 
-    /// Loss was found, by an acknowledgement or (`timeouts > 0`) by a time-out.
+    /// Loss was found, by an acknowledgement or (`timeouts > 0`) by a time-out. `flight_before`: bytes in flight
+    /// before that, and those of them that the acknowledgement reports.
     pub(super) fn note_losses(
         &mut self,
         cx: &Context<'_>,
         losses: &Losses,
-        flight_before: u64,
+        (flight_before, delivered): (u64, u64),
         timeouts: u32,
     ) {
         if let Some(seq) = losses.probe {
@@ -365,8 +399,9 @@ impl Connection {
         self.stats.packets_lost += u64::from(losses.packets);
         self.note_lost_run(cx, losses.run);
         let next = self.outstanding.next();
+        self.pacer.on_loss(cx.now, self.rtt.smoothed());
         let recovery = self.recovery.get_or_insert(Recovery {
-            prr: Prr::new(flight_before),
+            prr: Prr::new(flight_before, delivered),
             end: next,
             lost: 0,
             spurious: 0,
@@ -467,6 +502,9 @@ const HURRIED_SYN: u64 = 100_000;
 
 /// SYNs after which DATA does not hurry the next one.
 const MAX_HURRIED_SYNS: u32 = 8;
+
+/// Microseconds: a packet of ours that the peer received last can be no older than what we wait for an answer.
+const OLDEST_ECHO: u64 = 60_000_000;
 
 /// Microseconds after which the first acknowledgement is repeated.
 pub(super) const CONFIRM_INTERVAL: u64 = 1_000_000;

@@ -67,6 +67,26 @@ pub(crate) struct Acked {
     pub(crate) spurious: u32,
     /// Of those, the ones that were sent again.
     pub(crate) spurious_resends: u32,
+    /// An original arrived that had been sent again: those behind it may have, too.
+    pub(crate) premature: bool,
+}
+
+/// What tells to which transmission of a packet an acknowledgement is the answer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Evidence {
+    pub(crate) now: Time,
+    /// Smallest round trip, in microseconds.
+    pub(crate) min_rtt: u64,
+    /// When the packet left, at the latest, that the peer had received last.
+    pub(crate) echo: Option<Time>,
+}
+
+impl Evidence {
+    /// Whether the answer is not to the last transmission of `packet`, which was sent more than once: it came
+    /// sooner than any round trip, or the peer has received last what left before that (as Eifel, RFC 3522).
+    fn is_too_soon(&self, packet: &Sent) -> bool {
+        self.now.since(packet.at) < self.min_rtt || self.echo.is_some_and(|left| left < packet.at)
+    }
 }
 
 /// What loss detection found.
@@ -260,13 +280,12 @@ impl Outstanding {
     }
 
     /// Processes an acknowledgement that was found acceptable: `cumulative` packets from the oldest
-    /// on, and what the mask reports. `min_rtt` tells original from retransmission.
+    /// on, and what the mask reports.
     pub(crate) fn acknowledge(
         &mut self,
-        now: Time,
+        evidence: &Evidence,
         cumulative: u16,
         sack: Option<SackMask<'_>>,
-        min_rtt: u64,
     ) -> Acked {
         let mut acked = Acked { cumulative, ..Acked::default() };
         let delivered_before = self.delivered;
@@ -275,7 +294,7 @@ impl Outstanding {
             if packet.status == Status::Sacked {
                 self.sacked -= 1;
             } else {
-                self.deliver(now, &packet, self.una, min_rtt, delivered_before, &mut acked);
+                self.deliver(evidence, &packet, self.una, delivered_before, &mut acked);
             }
             acked.offset = Some(packet.end);
             acked.fin |= packet.fin;
@@ -295,14 +314,8 @@ impl Outstanding {
                 let index = usize::from(offset) - 1;
                 let Some(packet) = self.packets.get(index).copied() else { break };
                 if packet.status != Status::Sacked {
-                    self.deliver(
-                        now,
-                        &packet,
-                        self.una.plus(index as u16),
-                        min_rtt,
-                        delivered_before,
-                        &mut acked,
-                    );
+                    let seq = self.una.plus(index as u16);
+                    self.deliver(evidence, &packet, seq, delivered_before, &mut acked);
                     if let Some(packet) = self.packets.get_mut(index) {
                         packet.status = Status::Sacked;
                         self.sacked += 1;
@@ -317,10 +330,9 @@ impl Outstanding {
     /// Accounts for a packet that is now known to have arrived.
     fn deliver(
         &mut self,
-        now: Time,
+        evidence: &Evidence,
         packet: &Sent,
         seq: SeqNr,
-        min_rtt: u64,
         delivered_before: Option<u64>,
         acked: &mut Acked,
     ) {
@@ -329,8 +341,8 @@ impl Outstanding {
         acked.bytes += len;
         acked.packets += 1;
         let resent = packet.transmissions > 1;
-        // An answer sooner than any round trip belongs to an earlier transmission (as Eifel, RFC 3522).
-        let too_soon = resent && now.since(packet.at) < min_rtt;
+        let too_soon = resent && evidence.is_too_soon(packet);
+        acked.premature |= too_soon && self.is_original(evidence, packet);
         match packet.status {
             Status::InFlight => {
                 self.in_flight -= len;
@@ -364,6 +376,13 @@ impl Outstanding {
         if !too_soon {
             self.delivered = self.delivered.max(Some(packet.tx));
         }
+    }
+
+    /// Whether of a packet that was sent more than once, and not arrived by the last transmission, the first one
+    /// arrived: there is no other, or what the peer has received last left before anything was sent again.
+    fn is_original(&self, evidence: &Evidence, packet: &Sent) -> bool {
+        let newest = self.packets.back().filter(|newest| newest.transmissions == 1);
+        packet.transmissions == 2 || evidence.echo.zip(newest).is_some_and(|(left, newest)| left <= newest.at)
     }
 
     /// Marks what must be lost, given what was delivered.
@@ -467,8 +486,8 @@ impl Outstanding {
         }
     }
 
-    /// A peer that has sent no mask so far repeats its acknowledgement, or moves it to the next gap: its
-    /// oldest missing packet is lost, and nothing is known about those behind it.
+    /// A peer that has sent no mask so far repeats its acknowledgement: its oldest missing packet is lost, and
+    /// nothing is known about those behind it.
     pub(crate) fn oldest_lost(&mut self) -> Losses {
         let mut losses = Losses::default();
         self.mask_reach = 0;
@@ -477,6 +496,13 @@ impl Outstanding {
             self.trim();
         }
         losses
+    }
+
+    /// The same if it moves its acknowledgement to the next gap: what was sent later than the oldest missing
+    /// packet arrived. (What was sent again in order after a time-out is answered in order, and none is lost.)
+    pub(crate) fn oldest_lost_if_overtaken(&mut self) -> Losses {
+        let overtaken = self.packets.front().is_some_and(|p| self.delivered.is_some_and(|d| p.tx < d));
+        if overtaken { self.oldest_lost() } else { Losses::default() }
     }
 
     /// Time-out: everything in flight is taken for lost. A peer that reported a packet and then does

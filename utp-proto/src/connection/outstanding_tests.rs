@@ -43,7 +43,8 @@ impl Flight {
     fn ack(&mut self, now: Time, cumulative: u16, offsets: &[u16]) -> (Acked, Losses) {
         let bytes = mask(offsets);
         let sack = (!offsets.is_empty()).then_some(SackMask(&bytes));
-        let acked = self.out.acknowledge(now, cumulative, sack, self.rtt.min());
+        let evidence = Evidence { now, min_rtt: self.rtt.min(), echo: None };
+        let acked = self.out.acknowledge(&evidence, cumulative, sack);
         (acked, self.out.detect_losses(now, &self.rtt))
     }
 }
@@ -183,9 +184,10 @@ fn a_lost_probe_is_not_counted_as_loss() {
 fn masks_beyond_what_was_sent_change_nothing() {
     let mut f = flight(3);
     let bytes = [0xff; 255];
-    let acked = f.out.acknowledge(Time(100_000), 0, Some(SackMask(&bytes)), 100_000);
+    let evidence = Evidence { now: Time(100_000), min_rtt: 100_000, echo: None };
+    let acked = f.out.acknowledge(&evidence, 0, Some(SackMask(&bytes)));
     assert_eq!((acked.bytes, f.out.unacked()), (2000, 1000));
-    let acked = f.out.acknowledge(Time(100_000), 0, Some(SackMask(&bytes)), 100_000);
+    let acked = f.out.acknowledge(&evidence, 0, Some(SackMask(&bytes)));
     assert_eq!(acked.packets, 0);
 }
 

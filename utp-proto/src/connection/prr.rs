@@ -11,9 +11,10 @@ pub(crate) struct Prr {
 }
 
 impl Prr {
-    /// Begins with `flight` bytes in flight before the loss was found.
-    pub(crate) fn new(flight: u64) -> Self {
-        Self { flight: flight.max(1), delivered: 0, sent: 0 }
+    /// Begins with `flight` bytes in flight before the loss was found, of which the acknowledgement that showed
+    /// it reports `delivered`.
+    pub(crate) fn new(flight: u64, delivered: u64) -> Self {
+        Self { flight: flight.max(1), delivered, sent: 0 }
     }
 
     pub(crate) fn on_delivered(&mut self, bytes: u64) {
@@ -39,7 +40,7 @@ mod tests {
 
     #[test]
     fn the_first_resend_goes_at_once_and_then_one_for_two() {
-        let mut prr = Prr::new(20_000);
+        let mut prr = Prr::new(20_000, 0);
         assert!(prr.allows(10_000));
         prr.on_sent(1000);
         let mut sent = 1;
@@ -51,5 +52,17 @@ mod tests {
             }
         }
         assert!((9..=11).contains(&sent), "{sent}");
+    }
+
+    #[test]
+    fn the_acknowledgement_that_shows_the_loss_counts() {
+        // One acknowledgement reports 16 of 20 packets, as a batch does: half as many may go at once.
+        let mut prr = Prr::new(20_000, 16_000);
+        let mut sent = 0;
+        while prr.allows(10_000) {
+            prr.on_sent(1000);
+            sent += 1;
+        }
+        assert_eq!(sent, 8);
     }
 }

@@ -58,7 +58,7 @@ impl Connection {
         if !self.outstanding.is_empty() && self.state.phase() != Phase::SynSent {
             consider(self.outstanding.loss_deadline(&self.rtt), Timer::Reordering);
             consider(self.tail_loss_at(), Timer::TailLoss);
-            consider(Some(t.rto_from.plus(self.rto())), Timer::Retransmit);
+            consider(Some(self.retransmit_at()), Timer::Retransmit);
             consider(Some(t.progress.plus(micros(self.config.give_up_after))), Timer::GiveUp);
         }
         if self.outstanding.is_empty() && self.outstanding.holds_memory() {
@@ -71,13 +71,24 @@ impl Connection {
     }
 
     /// Silence after a flight, and after each probe twice as long again (RFC 9002 6.2), until the time-out
-    /// comes. Known losses are no reason to keep quiet (RFC 8985 7.2 differs): the window may hold them
+    /// comes; but not while answers still come in, of which the last may be late like those before it. Known losses are no reason to keep quiet (RFC 8985 7.2 differs): the window may hold them
     /// back, and the acknowledgement that would open it be lost.
     fn tail_loss_at(&self) -> Option<Time> {
         let t = &self.timers;
         let waits = t.tail_due || t.after_rto.is_some() || t.tail_probes >= MAX_TAIL_PROBES;
-        (!waits && !self.is_peer_full() && self.rtt.is_known())
-            .then(|| t.data_sent.max(t.rto_from).plus(self.rtt.probe_timeout() << t.tail_probes))
+        (!waits && !self.is_peer_full() && self.rtt.is_known()).then(|| {
+            let silence = self.rtt.probe_timeout() << t.tail_probes;
+            t.data_sent.plus(silence).max(t.rto_from.plus(silence / ANSWERS_COME))
+        })
+    }
+
+    /// When the time-out comes: not before the first tail-loss probe can be answered (RFC 8985 7.3 starts it anew
+    /// with the probe), and not much later however often something new is sent meanwhile.
+    fn retransmit_at(&self) -> Time {
+        let (t, rto) = (&self.timers, self.rto());
+        let answered =
+            if t.tail_probes == 1 { t.data_sent.plus(self.rtt.probe_timeout()) } else { t.rto_from };
+        t.rto_from.plus(rto).max(answered.min(t.rto_from.plus(2 * rto)))
     }
 
     /// The time-out. A probe of a closed window that was dropped is repeated like the first one: a peer may
@@ -147,7 +158,7 @@ impl Connection {
             Timer::Reordering => {
                 let flight = self.outstanding.in_flight();
                 let losses = self.outstanding.detect_losses(cx.now, &self.rtt);
-                self.note_losses(cx, &losses, flight, 0);
+                self.note_losses(cx, &losses, (flight, 0), 0);
                 self.update_pacing(cx.now);
             }
             Timer::TailLoss => {
@@ -191,8 +202,8 @@ impl Connection {
             return; // what is behind a closed window was dropped by the peer, not by the network
         }
         self.stats.timeouts += 1;
-        let timeouts = self.rtt.backoffs();
-        self.note_losses(cx, &losses, flight, timeouts);
+        let timeouts = self.rtt.time_outs();
+        self.note_losses(cx, &losses, (flight, 0), timeouts);
         let oldest = HEADER_LEN + self.outstanding.oldest_len();
         // One that is larger than the size in use has shrunk that already.
         let full = oldest <= self.mtu.current();
@@ -210,6 +221,9 @@ impl Connection {
 /// Tail-loss probes in a row. On short paths the time-out is 500 ms, and probes that are lost too would
 /// leave room for more; five of them carry over outages of 31 probe time-outs.
 const MAX_TAIL_PROBES: u32 = 5;
+
+/// Answers still come in if the last came within this part of the silence that a probe takes.
+const ANSWERS_COME: u64 = 4;
 
 /// Microseconds without DATA after which a connection gives back even the memory of its lists.
 const REST: u64 = 1_000_000;

@@ -88,6 +88,7 @@ pub struct Ebb {
     low: u32,
     high: u32,
     started: Instant,
+    drained_at: Option<Instant>,
     reduced_at: Option<Instant>,
     /// When a queue last overflowed that is too short to be steered by its delay.
     narrow: Option<Instant>,
@@ -143,6 +144,7 @@ impl Ebb {
             low: 0,
             high: 0,
             started: now,
+            drained_at: None,
             reduced_at: None,
             narrow: None,
             undo: None,
@@ -256,12 +258,15 @@ impl Ebb {
         let first = now.saturating_duration_since(self.started) < DRAIN_EVERY;
         let after = if first { DRAIN_FIRST } else { DRAIN_EVERY };
         let ours = self.round.limited && self.high == 0 && self.cwnd > 2.0 * self.min_window();
-        ours && self.path.unconfirmed(now) >= after
+        // What a drain did not show, the next one will not either.
+        let lately = self.drained_at.is_some_and(|at| now.saturating_duration_since(at) < DRAIN_EVERY);
+        ours && !lately && self.path.unconfirmed(now) >= after
     }
 
     fn drain(&mut self, now: Instant) {
         let (base, queue) = (self.path.base(), self.path.queueing());
         self.mode = Mode::Drain(Drain { back: self.cwnd, before: base, step: 0, base });
+        self.drained_at = Some(now);
         self.set(self.cwnd * base as f64 / (base + queue).max(1) as f64 * DRAIN_DEPTH);
         self.rounds.restart(now);
     }
@@ -345,7 +350,10 @@ impl Controller for Ebb {
         if self.losses.try_less() || self.undo.is_none() {
             self.undo = Some((self.cwnd, self.full));
         }
-        self.full = self.cwnd * FULL_AFTER_LOSS;
+        // A time-out on the way back from another says nothing new about where the path was full.
+        if loss.timeouts == 0 || self.cwnd >= self.full || self.full.is_infinite() {
+            self.full = self.cwnd * FULL_AFTER_LOSS;
+        }
         // A queue longer than the target will be seen next time before it overflows.
         self.narrow = Some(loss.now).filter(|_| self.path.newest() < self.target());
         self.set(self.cwnd / 2.0);
