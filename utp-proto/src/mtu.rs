@@ -5,9 +5,9 @@
 //! the same sequence number without the padding: nothing that was sent ever changes, no fragmentation
 //! is needed, and the loss costs no congestion window.
 //!
-//! A path whose MTU shrinks later shows as time-outs of full packets. Those in flight cannot be cut
-//! again, so they are resent with [`Transmit::may_fragment`](crate::Transmit::may_fragment), while
-//! new ones are made small and the search starts over.
+//! A path whose MTU shrinks later shows as silence: tail-loss probes that may be fragmented are answered, what may
+//! not is not; or full packets time out. Those in flight cannot be cut again, so they are resent with
+//! [`Transmit::may_fragment`](crate::Transmit::may_fragment), while new ones are made small and the search starts over.
 
 use crate::Config;
 use crate::time::Time;
@@ -24,10 +24,16 @@ pub(crate) struct Mtu {
     ceiling: u16,
     /// Smallest size known not to pass, less one; `ceiling` if none is.
     upper: u16,
-    /// The probe in flight.
-    probe: Option<Probe>,
+    /// The probes in flight, all of one size.
+    probes: [Option<Probe>; TRIES as usize],
     /// Losses in a row of probes of the size tried now.
     failures: u8,
+    /// What the network said of the probe in flight: the most that fits, 0 if it did not say.
+    hint: Option<u16>,
+    /// To be tried first.
+    next: Option<u16>,
+    /// Of the IP and UDP headers.
+    overhead: u16,
     /// Not before this.
     next_probe: Time,
     sent: u64,
@@ -49,8 +55,11 @@ impl Mtu {
             initial: current,
             ceiling,
             upper: ceiling,
-            probe: None,
+            probes: [None; TRIES as usize],
             failures: 0,
+            hint: None,
+            next: None,
+            overhead: if ipv6 { 48 } else { 28 },
             next_probe: Time::default(),
             sent: 0,
             lost: 0,
@@ -69,79 +78,114 @@ impl Mtu {
 
     /// The size a full packet may have now instead of [`current`](Self::current), as a probe.
     pub(crate) fn probe_size(&self, now: Time) -> Option<usize> {
-        if self.probe.is_some() || now < self.next_probe {
+        let out = self.probes.iter().flatten();
+        if let Some(probe) = out.clone().next() {
+            // The ceiling mostly passes; of other sizes both probes go at once, so that one round trip tells.
+            let again =
+                probe.size != self.ceiling && out.count() + usize::from(self.failures) < usize::from(TRIES);
+            return again.then_some(usize::from(probe.size));
+        }
+        if now < self.next_probe {
             return None;
         }
-        let gap = self.upper.saturating_sub(self.current);
-        if usize::from(gap) < MIN_PADDING || (gap < GRANULARITY && self.upper != self.ceiling) {
+        let least = self.current + MIN_PADDING as u16;
+        if self.upper < least || (self.is_close() && self.upper != self.ceiling) {
             return None;
         }
-        // Most paths take the ceiling: try it first, then halve what is left.
-        let size = if self.upper == self.ceiling { self.ceiling } else { self.current + gap.div_ceil(2) };
-        (usize::from(size - self.current) >= MIN_PADDING).then_some(usize::from(size))
+        let fits = |size: &u16| (least..=self.upper).contains(size);
+        // Most paths take the ceiling: try it first.
+        let first = self.next.or(Some(self.ceiling)).filter(fits);
+        Some(usize::from(first.unwrap_or_else(|| self.between(fits))))
+    }
+
+    /// A size between what passes and what does not: one that links have, Ethernet's before all others, or half way.
+    fn between(&self, fits: impl Fn(&u16) -> bool) -> u16 {
+        let payload = |mtu: u16| mtu - self.overhead;
+        if fits(&payload(ETHERNET)) {
+            return payload(ETHERNET);
+        }
+        let known = || LINKS.into_iter().map(payload).filter(&fits);
+        let half_way = || {
+            (self.current + (self.upper - self.current).div_ceil(2)).max(self.current + MIN_PADDING as u16)
+        };
+        known().nth(known().count().saturating_sub(1) / 2).unwrap_or_else(half_way)
+    }
+
+    /// Whether so little is left to gain that the search ends.
+    fn is_close(&self) -> bool {
+        self.upper.saturating_sub(self.current) < GRANULARITY.max(self.current / 96)
     }
 
     pub(crate) fn on_probe_sent(&mut self, seq: SeqNr, size: usize) {
-        self.probe = Some(Probe { seq, size: size as u16 });
+        if let Some(free) = self.probes.iter_mut().find(|probe| probe.is_none()) {
+            *free = Some(Probe { seq, size: size as u16 });
+        }
         self.sent += 1;
     }
 
     /// A probe was acknowledged before it was taken for lost. Returns whether packets may be larger now.
     pub(crate) fn on_probe_acked(&mut self, now: Time, seq: SeqNr) -> bool {
-        let Some(probe) = self.probe.take_if(|p| p.seq == seq) else { return false };
-        self.failures = 0;
+        let Some(probe) = self.take(seq) else { return false };
+        (self.probes, self.failures, self.hint) = ([None; TRIES as usize], 0, None);
         let grew = probe.size > self.current;
         self.current = self.current.max(probe.size);
-        if self.upper.saturating_sub(self.current) < GRANULARITY {
+        self.next = self.next.filter(|next| *next > self.current);
+        if self.is_close() {
             self.finish_search(now);
         }
         grew
     }
 
-    /// A probe was lost. A single loss proves nothing; two in a row mean that the size does not pass.
+    fn take(&mut self, seq: SeqNr) -> Option<Probe> {
+        self.probes.iter_mut().find_map(|probe| probe.take_if(|p| p.seq == seq))
+    }
+
+    /// A probe was lost. A single loss proves nothing; two in a row, or one that the network has announced, mean that
+    /// the size does not pass.
     pub(crate) fn on_probe_lost(&mut self, now: Time, seq: SeqNr) {
-        let Some(probe) = self.probe.take_if(|p| p.seq == seq) else { return };
+        let Some(probe) = self.take(seq) else { return };
         self.lost += 1;
         self.failures += 1;
-        if self.failures >= TRIES {
-            self.failures = 0;
-            self.upper = self.upper.min(probe.size - 1);
-            if self.upper.saturating_sub(self.current) < GRANULARITY {
+        let hint = self.hint.take();
+        if self.failures >= TRIES || hint.is_some() {
+            (self.probes, self.failures) = ([None; TRIES as usize], 0);
+            let hint = hint.filter(|&hint| hint > self.current);
+            self.upper = self.upper.min(hint.unwrap_or(probe.size - 1));
+            self.next = hint;
+            if self.is_close() && hint.is_none() {
                 self.finish_search(now);
             }
         }
     }
 
-    /// The network says that `size` bytes (if known) are the most that fits. Only ever a hint: it stops
-    /// the probe of what it calls too big, and never makes packets smaller by itself; if it is true,
-    /// time-outs will.
-    pub(crate) fn on_too_big(&mut self, now: Time, size: Option<usize>) {
+    /// The network says that `size` bytes (if known) are the most that fits. Only ever a hint, which anybody may have
+    /// forged: it counts if the probe in flight is lost, spares a second one and tells what to try next. It never
+    /// makes packets smaller; if it is true, silence will.
+    pub(crate) fn on_too_big(&mut self, size: Option<usize>) {
         let hint = size.map_or(0, |s| s.min(usize::from(u16::MAX)) as u16);
-        if let Some(probe) = self.probe
-            && (size.is_none() || hint < probe.size)
-        {
-            let upper = if hint > self.current { hint } else { probe.size - 1 };
-            self.upper = self.upper.min(upper).max(self.current);
-            self.next_probe = self.next_probe.max(now.plus(HINT_PAUSE));
+        if self.probes.iter().flatten().any(|probe| hint < probe.size) {
+            self.hint = Some(hint);
         }
     }
 
-    /// A packet of `size` bytes times out again and again: assume that such do not pass any more.
-    /// Returns whether packets are smaller now.
-    pub(crate) fn on_black_hole(&mut self, now: Time, size: usize) -> bool {
+    /// Packets of `size` bytes do not pass any more, it seems: for nothing answers, or, if `proven`, what may be
+    /// fragmented does. Returns whether packets are smaller now.
+    pub(crate) fn on_black_hole(&mut self, now: Time, size: usize, proven: bool) -> bool {
         let before = self.current;
         let below = if size > usize::from(self.initial) { self.initial } else { FLOOR };
         self.current = before.min(below);
         self.upper = self.ceiling;
-        self.probe = None;
+        self.probes = [None; TRIES as usize];
         self.failures = 0;
-        self.next_probe = now.plus(BLACK_HOLE_PAUSE);
+        self.hint = None;
+        self.next = LINKS.into_iter().map(|mtu| mtu - self.overhead).find(|&size| size > self.current);
+        self.next_probe = now.plus(if proven { 0 } else { BLACK_HOLE_PAUSE });
         self.current < before
     }
 
     /// Nothing more to be found now; look again later, since paths change.
     fn finish_search(&mut self, now: Time) {
-        self.upper = self.ceiling;
+        (self.upper, self.next) = (self.ceiling, None);
         self.next_probe = now.plus(RAISE_INTERVAL);
     }
 }
@@ -150,8 +194,13 @@ impl Mtu {
 /// names no figure; libtorrent and librqbit-utp go down to 548 and 528).
 const FLOOR: u16 = 508;
 
-/// The search ends when less than this is left to gain (libutp: 16).
+/// The search ends when less than this is left to gain (libutp: 16), or one per cent.
 const GRANULARITY: u16 = 16;
+
+const ETHERNET: u16 = 1500;
+
+/// MTUs of links and tunnels, ascending: RFC 791's minimum, IPv6's, VPNs', PPPoE in L2TP, PPPoE, Ethernet, FDDI, jumbo.
+const LINKS: [u16; 8] = [576, 1280, 1400, 1464, 1492, ETHERNET, 4352, 9000];
 
 /// Probes of one size before it is given up (RFC 8899 MAX_PROBES is 3; each costs a retransmission).
 const TRIES: u8 = 2;
@@ -161,9 +210,6 @@ const RAISE_INTERVAL: u64 = 600_000_000;
 
 /// After a black hole, recovery comes first.
 const BLACK_HOLE_PAUSE: u64 = 5_000_000;
-
-/// After a hint of the network that a probe was too big.
-const HINT_PAUSE: u64 = 100_000;
 
 #[cfg(test)]
 mod tests {
@@ -217,8 +263,8 @@ mod tests {
     fn hints_never_shrink_what_is_proven() {
         let mut mtu = Mtu::new(&Config::default(), false);
         search(&mut mtu, 1472, Time(0));
-        mtu.on_too_big(Time(1), Some(576));
-        mtu.on_too_big(Time(1), None);
+        mtu.on_too_big(Some(576));
+        mtu.on_too_big(None);
         assert_eq!(mtu.current(), 1472);
     }
 
@@ -226,13 +272,13 @@ mod tests {
     fn a_black_hole_falls_back_and_searches_below() {
         let mut mtu = Mtu::new(&Config::default(), false);
         search(&mut mtu, 1472, Time(0));
-        assert!(mtu.on_black_hole(Time(0), 1472));
+        assert!(mtu.on_black_hole(Time(0), 1472, false));
         assert_eq!(mtu.current(), 1232);
         assert!(mtu.probe_size(Time(0)).is_none());
         search(&mut mtu, 1400, Time(BLACK_HOLE_PAUSE));
         assert!((1380..=1400).contains(&mtu.current()), "{}", mtu.current());
-        assert!(mtu.on_black_hole(Time(0), 1300) && mtu.current() == 1232);
-        assert!(mtu.on_black_hole(Time(0), 1000) && mtu.current() == 508);
-        assert!(!mtu.on_black_hole(Time(0), 508));
+        assert!(mtu.on_black_hole(Time(0), 1300, false) && mtu.current() == 1232);
+        assert!(mtu.on_black_hole(Time(0), 1000, false) && mtu.current() == 508);
+        assert!(!mtu.on_black_hole(Time(0), 508, false));
     }
 }

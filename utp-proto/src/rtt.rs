@@ -82,12 +82,17 @@ impl Rtt {
         self.srtt > 0
     }
 
-    /// The time-out, backed off.
-    pub(crate) fn rto(&self) -> u64 {
-        let base = match self.srtt {
+    /// The time-out without back-off.
+    pub(crate) fn plain_rto(&self) -> u64 {
+        match self.srtt {
             0 => self.rto_initial,
             srtt => srtt.saturating_add((4 * self.rttvar).max(GRANULARITY)).max(self.rto_min),
-        };
+        }
+    }
+
+    /// The time-out, backed off.
+    pub(crate) fn rto(&self) -> u64 {
+        let base = self.plain_rto();
         base.saturating_mul(1 << self.backoff.min(16)).min(self.rto_max.max(base.min(MAX_BASE)))
     }
 

@@ -142,6 +142,11 @@ impl World {
         host.segments = if bytes.is_some() { 1 } else { 64 };
     }
 
+    /// The largest datagram that a host may send, by its configuration.
+    pub fn max_datagram(&mut self, host: HostId, bytes: usize) {
+        self.hosts[host.0].max_datagram = bytes;
+    }
+
     /// Datagrams to be dropped besides those that chance takes.
     pub fn drop_if(&mut self, order: Order) {
         self.network.drop = Some(order);
@@ -256,6 +261,13 @@ impl World {
         host.dirty = true;
         let now = host.clock.local(self.now);
         host.endpoint.handle_datagram(now, from, datagram)
+    }
+
+    /// The network, or somebody in its name, tells a host about its path to `to`.
+    pub fn path_error(&mut self, host: HostId, to: SocketAddr, error: PathError) {
+        let host = &mut self.hosts[host.0];
+        host.dirty = true;
+        host.endpoint.handle_path_error(host.clock.local(self.now), to, error);
     }
 
     /// A SYN of the past arrives: it is answered anew if what it opened is over.

@@ -145,7 +145,7 @@ impl Connection {
     /// What the network says about the path.
     pub(crate) fn handle_path_error(&mut self, cx: &mut Context<'_>, error: PathError) {
         match error {
-            PathError::TooBig(size) => self.mtu.on_too_big(cx.now, size),
+            PathError::TooBig(size) => self.mtu.on_too_big(size),
             PathError::Unreachable if self.state.phase() == Phase::SynSent => {
                 self.close_with(cx, CloseReason::Unreachable);
             }

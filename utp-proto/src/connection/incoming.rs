@@ -10,7 +10,7 @@ use crate::CloseReason;
 use crate::buffer::{Arrival, ReceiveBuffer};
 use crate::congestion::{Ack, Loss};
 use crate::time::Time;
-use crate::wire::{Header, NO_SAMPLE, Packet, PacketType, SackMask, SeqNr};
+use crate::wire::{HEADER_LEN, Header, NO_SAMPLE, Packet, PacketType, SackMask, SeqNr};
 
 impl Connection {
     /// Takes a packet that the endpoint matched to this connection; `size` is that of the datagram.
@@ -248,7 +248,7 @@ impl Connection {
             self.note_delivery(cx, header, &acked, &evidence, flight_before);
         }
         let mut losses = self.outstanding.detect_losses(cx.now, &self.rtt);
-        if losses.packets == 0 && losses.probe.is_none() {
+        if losses.packets == 0 && losses.probes[0].is_none() {
             losses = self.infer_without_sack(&acked, sack, repeat);
         }
         self.note_losses(cx, &losses, (flight_before, acked.bytes), 0);
@@ -271,7 +271,7 @@ impl Connection {
             return None;
         }
         let age = u64::from(cx.clock.wire(cx.now).0.wrapping_sub(theirs.wrapping_sub(difference)));
-        (age >= self.rtt.min() && age < OLDEST_ECHO).then(|| Time(cx.now.0.saturating_sub(age)))
+        (1..OLDEST_ECHO).contains(&age).then(|| Time(cx.now.0.saturating_sub(age)))
     }
 
     /// Peers that send no masks show a loss by repeating their acknowledgement (RFC 5681 3.2), and the
@@ -333,6 +333,9 @@ impl Connection {
         if self.recovery.is_some_and(|r| self.outstanding.una().distance_from(r.end) < 0x8000) {
             self.recovery = None;
         }
+        if acked.fragmented > 0 {
+            self.note_fragmented(now, HEADER_LEN + usize::from(acked.fragmented));
+        }
         if let Some(seq) = acked.probe
             && self.mtu.on_probe_acked(now, seq)
         {
@@ -390,7 +393,7 @@ impl Connection {
         (flight_before, delivered): (u64, u64),
         timeouts: u32,
     ) {
-        if let Some(seq) = losses.probe {
+        for seq in losses.probes.into_iter().flatten() {
             self.mtu.on_probe_lost(cx.now, seq);
         }
         if losses.packets == 0 {
@@ -503,8 +506,8 @@ const HURRIED_SYN: u64 = 100_000;
 /// SYNs after which DATA does not hurry the next one.
 const MAX_HURRIED_SYNS: u32 = 8;
 
-/// Microseconds: a packet of ours that the peer received last can be no older than what we wait for an answer.
-const OLDEST_ECHO: u64 = 60_000_000;
+/// Microseconds: no path is so slow, and no time-out by default so long.
+const OLDEST_ECHO: u64 = 15_000_000;
 
 /// Microseconds after which the first acknowledgement is repeated.
 pub(super) const CONFIRM_INTERVAL: u64 = 1_000_000;

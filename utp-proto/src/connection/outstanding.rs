@@ -6,9 +6,12 @@
 //! behind that (RFC 9002 6.1.1) or a reordering window older than a round trip (RACK, RFC 8985). A
 //! retransmission is just another transmission, so that one lost again is found the same way.
 
+mod losses;
+
 use std::collections::VecDeque;
 
-use crate::rtt::Rtt;
+pub(crate) use losses::Losses;
+
 use crate::time::Time;
 use crate::wire::{SackMask, SeqNr};
 
@@ -31,6 +34,8 @@ pub(crate) struct Sent {
     pub(crate) fin: bool,
     /// Its last transmission was a path-MTU probe.
     probe: bool,
+    /// Its last transmission may have been fragmented.
+    fragmented: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +68,8 @@ pub(crate) struct Acked {
     pub(crate) fin: bool,
     /// A path-MTU probe was delivered.
     pub(crate) probe: Option<SeqNr>,
+    /// Payload of a large packet that was delivered, perhaps in fragments; 0: none was.
+    pub(crate) fragmented: u16,
     /// Packets that had been taken for lost without reason, or sent again without need.
     pub(crate) spurious: u32,
     /// Of those, the ones that were sent again.
@@ -83,25 +90,11 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     /// Whether the answer is not to the last transmission of `packet`, which was sent more than once: it came
-    /// sooner than any round trip, or the peer has received last what left before that (as Eifel, RFC 3522).
+    /// sooner than any round trip of late (as Eifel, RFC 3522), and the peer does not tell that it has received what
+    /// left then or later. (It may be sooner because a queue has gone. What the peer tells can only deny.)
     fn is_too_soon(&self, packet: &Sent) -> bool {
-        self.now.since(packet.at) < self.min_rtt || self.echo.is_some_and(|left| left < packet.at)
+        self.now.since(packet.at) < self.min_rtt && self.echo.is_none_or(|left| left < packet.at)
     }
-}
-
-/// What loss detection found.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Losses {
-    /// Payload bytes lost, probes not counted.
-    pub(crate) bytes: u64,
-    /// Packets lost, probes not counted.
-    pub(crate) packets: u32,
-    /// When the newest of them was sent.
-    pub(crate) newest: Time,
-    /// A path-MTU probe was lost.
-    pub(crate) probe: Option<SeqNr>,
-    /// The longest run of numbers one after the other among them.
-    pub(crate) run: u32,
 }
 
 /// The packets of one connection from the oldest unacknowledged one on.
@@ -123,6 +116,8 @@ pub(crate) struct Outstanding {
     sacked: u32,
     /// Transmissions of packets larger than any path must take, since one of those was delivered.
     large_in_doubt: u32,
+    /// A large packet was delivered whole.
+    large_proven: bool,
     /// Latest transmission known to have been delivered.
     delivered: Option<u64>,
     /// How far behind the oldest missing packet the peer's masks are known to reach, in packets: silence
@@ -151,6 +146,7 @@ impl Outstanding {
             unacked: 0,
             sacked: 0,
             large_in_doubt: 0,
+            large_proven: false,
             delivered: None,
             mask_reach: 8 * LEAST_MASK,
             scanned: 0,
@@ -212,6 +208,7 @@ impl Outstanding {
             transmissions: 1,
             fin,
             probe,
+            fragmented: false,
         });
         self.large_in_doubt += u32::from(usize::from(len) > ALWAYS_PASSES);
         self.in_flight += u64::from(len);
@@ -240,15 +237,16 @@ impl Outstanding {
         self.sacked > 0 || !self.lost.is_empty()
     }
 
-    /// Records that a packet went out again.
-    pub(crate) fn resend(&mut self, now: Time, seq: SeqNr) {
+    /// Records that a packet went out again; `fragmented`: perhaps in fragments.
+    pub(crate) fn resend(&mut self, now: Time, seq: SeqNr, fragmented: bool) {
         let tx = self.log_transmission(seq);
         let Some(packet) = self.get_mut(seq) else { return };
         packet.at = now;
         packet.previous_tx = std::mem::replace(&mut packet.tx, tx);
         packet.probe = false;
+        packet.fragmented = fragmented;
         packet.transmissions = packet.transmissions.saturating_add(1);
-        let large = usize::from(packet.len) > ALWAYS_PASSES;
+        let large = usize::from(packet.len) > ALWAYS_PASSES && !fragmented;
         if packet.status == Status::Lost {
             packet.status = Status::InFlight;
             self.in_flight += u64::from(self.get(seq).map_or(0, |p| p.len));
@@ -358,7 +356,10 @@ impl Outstanding {
         acked.newest = acked.newest.max(packet.at);
         acked.resent |= resent;
         if usize::from(packet.len) > ALWAYS_PASSES {
-            self.large_in_doubt = 0;
+            let whole = !packet.fragmented || too_soon;
+            self.large_in_doubt = if whole { 0 } else { self.large_in_doubt };
+            self.large_proven |= whole;
+            acked.fragmented = if whole { acked.fragmented } else { packet.len };
         }
         if !resent {
             acked.sample = acked.sample.max(Some(packet.at));
@@ -383,59 +384,6 @@ impl Outstanding {
     fn is_original(&self, evidence: &Evidence, packet: &Sent) -> bool {
         let newest = self.packets.back().filter(|newest| newest.transmissions == 1);
         packet.transmissions == 2 || evidence.echo.zip(newest).is_some_and(|(left, newest)| left <= newest.at)
-    }
-
-    /// Marks what must be lost, given what was delivered.
-    pub(crate) fn detect_losses(&mut self, now: Time, rtt: &Rtt) -> Losses {
-        let mut losses = Losses::default();
-        let timeout = self.reorder_timeout(rtt);
-        self.scan();
-        while let Some((tx, seq, at)) = self.oldest_overtaken() {
-            let behind = self.delivered.is_some_and(|delivered| delivered - tx >= self.threshold);
-            if !behind && now.since(at) < timeout {
-                break;
-            }
-            self.mark_lost(seq, &mut losses);
-            self.scanned = tx + 1;
-            let run = if self.lost_run.0 == seq { self.lost_run.1 + 1 } else { 1 };
-            self.lost_run = (seq.plus(1), run);
-            losses.run = losses.run.max(run);
-            self.trim();
-        }
-        losses
-    }
-
-    /// When [`detect_losses`](Self::detect_losses) will find the next loss by age alone.
-    pub(crate) fn loss_deadline(&self, rtt: &Rtt) -> Option<Time> {
-        self.oldest_overtaken().map(|(_, _, at)| at.plus(self.reorder_timeout(rtt)))
-    }
-
-    /// The oldest transmission in flight that a later one has overtaken, as far as the peer could tell:
-    /// its number, its packet and its time. Usually the first of the log.
-    fn oldest_overtaken(&self) -> Option<(u64, SeqNr, Time)> {
-        let delivered = self.delivered?;
-        let from = self.scanned.max(self.log_base);
-        let first = (from - self.log_base) as usize;
-        (from..delivered).zip(self.log.range(first.min(self.log.len())..)).find_map(|(tx, &seq)| {
-            let packet = self.live(seq, tx)?;
-            (seq.distance_from(self.una) <= self.mask_reach).then_some((tx, seq, packet.at))
-        })
-    }
-
-    /// Looks for it once for all: a flight of thousands may lie beyond the peer's masks, before a few packets that
-    /// were sent again. What is passed over stays that until the oldest packet or the masks change.
-    fn scan(&mut self) {
-        let Some(delivered) = self.delivered else { return };
-        self.scanned = match self.oldest_overtaken() {
-            Some((tx, ..)) => tx,
-            None => delivered.max(self.scanned),
-        };
-    }
-
-    /// RACK: a round trip and the reordering window.
-    fn reorder_timeout(&self, rtt: &Rtt) -> u64 {
-        let window = (rtt.min() * self.window_quarters / 4).min(rtt.smoothed()).max(MIN_REORDER_WINDOW);
-        rtt.current() + window
     }
 
     /// The packet of a log entry, if that was its last transmission and it is still in flight.
@@ -471,93 +419,23 @@ impl Outstanding {
         }
     }
 
-    fn mark_lost(&mut self, seq: SeqNr, losses: &mut Losses) {
-        let Some(packet) = self.get_mut(seq) else { return };
-        packet.status = Status::Lost;
-        let packet = *packet;
-        self.in_flight -= u64::from(packet.len);
-        self.lost.push_back(seq);
-        if packet.probe {
-            losses.probe = Some(seq);
-        } else {
-            losses.bytes += u64::from(packet.len);
-            losses.packets += 1;
-            losses.newest = losses.newest.max(packet.at);
-        }
-    }
-
-    /// A peer that has sent no mask so far repeats its acknowledgement: its oldest missing packet is lost, and
-    /// nothing is known about those behind it.
-    pub(crate) fn oldest_lost(&mut self) -> Losses {
-        let mut losses = Losses::default();
-        self.mask_reach = 0;
-        if self.packets.front().is_some_and(|p| p.status == Status::InFlight) {
-            self.mark_lost(self.una, &mut losses);
-            self.trim();
-        }
-        losses
-    }
-
-    /// The same if it moves its acknowledgement to the next gap: what was sent later than the oldest missing
-    /// packet arrived. (What was sent again in order after a time-out is answered in order, and none is lost.)
-    pub(crate) fn oldest_lost_if_overtaken(&mut self) -> Losses {
-        let overtaken = self.packets.front().is_some_and(|p| self.delivered.is_some_and(|d| p.tx < d));
-        if overtaken { self.oldest_lost() } else { Losses::default() }
-    }
-
-    /// Time-out: everything in flight is taken for lost. A peer that reported a packet and then does
-    /// not move past it has dropped it again: what it reported is not believed any more (RFC 2018 8).
-    pub(crate) fn all_lost(&mut self) -> Losses {
-        let mut losses = Losses::default();
-        let reneged = self.packets.front().is_some_and(|p| p.status == Status::Sacked);
-        self.lost.clear();
-        for index in 0..self.packets.len() {
-            let seq = self.una.plus(index as u16);
-            let Some(packet) = self.packets.get_mut(index) else { break };
-            match packet.status {
-                Status::InFlight => self.mark_lost(seq, &mut losses),
-                Status::Lost => self.lost.push_back(seq),
-                Status::Sacked if reneged => {
-                    packet.status = Status::InFlight;
-                    let len = u64::from(packet.len);
-                    self.sacked -= 1;
-                    self.unacked += len;
-                    self.in_flight += len;
-                    self.mark_lost(seq, &mut losses);
-                }
-                Status::Sacked => {}
-            }
-        }
-        self.trim();
-        losses
-    }
-
-    /// The time-out was premature: what was taken for lost and not sent again is in flight after all. Gives
-    /// how many packets those are.
-    pub(crate) fn none_lost(&mut self) -> u32 {
-        let mut restored = 0;
-        let lost = std::mem::take(&mut self.lost);
-        for &seq in &lost {
-            let next_tx = self.log_base + self.log.len() as u64;
-            let Some(packet) = self.get_mut(seq) else { continue };
-            if packet.status == Status::Lost {
-                packet.status = Status::InFlight;
-                packet.tx = next_tx;
-                let len = u64::from(packet.len);
-                self.in_flight += len;
-                self.log.push_back(seq);
-                restored += 1;
-            }
-        }
-        restored
-    }
-
     /// Payload bytes of the oldest packet.
     pub(crate) fn oldest_len(&self) -> usize {
         self.packets.front().map_or(0, |p| usize::from(p.len))
     }
 
-    /// How many large packets went out since one arrived.
+    /// Whether a large packet has ever arrived in one piece.
+    pub(crate) fn is_large_proven(&self) -> bool {
+        self.large_proven
+    }
+
+    /// Large packets that are missing, up to a few, if nothing else has arrived.
+    pub(crate) fn large_missing(&self) -> usize {
+        let large = |p: &&Sent| usize::from(p.len) > ALWAYS_PASSES && !p.fragmented;
+        if self.sacked > 0 { 0 } else { self.packets.iter().take(FEW).filter(large).count() }
+    }
+
+    /// How many large packets went out in one piece since one arrived.
     pub(crate) fn large_in_doubt(&self) -> u32 {
         self.large_in_doubt
     }
@@ -575,11 +453,11 @@ const MAX_THRESHOLD: u64 = 1_000;
 /// RACK-TLP 6.2: the window grows by quarters of the smallest round trip, up to the smoothed one.
 const MAX_WINDOW_QUARTERS: u64 = 20;
 
-/// Microseconds; RFC 9002 kGranularity.
-const MIN_REORDER_WINDOW: u64 = 1_000;
+/// Packets looked at to tell whether large ones pass.
+const FEW: usize = 16;
 
 /// Payload that fits any path: 508 bytes of UDP payload less the header (see `mtu.rs`).
-const ALWAYS_PASSES: usize = 488;
+pub(super) const ALWAYS_PASSES: usize = 488;
 
 #[cfg(test)]
 #[path = "outstanding_tests.rs"]

@@ -210,11 +210,27 @@ impl Connection {
         let hopeless = (timeouts >= BLACK_HOLE_TIMEOUTS
             && self.outstanding.large_in_doubt() >= BLACK_HOLE_PACKETS)
             || timeouts >= DEAF_TIMEOUTS;
-        if hopeless && full && self.mtu.on_black_hole(cx.now, oldest) {
+        if hopeless && full {
+            self.shrink(cx.now, oldest, false);
+        }
+        self.update_pacing(cx.now);
+    }
+
+    /// A packet of `size` bytes that may have been fragmented was answered: large ones do not pass in one piece, if
+    /// some were lost. (Those that are larger than the size in use have shrunk that already.)
+    pub(super) fn note_fragmented(&mut self, now: Time, size: usize) {
+        let least = if self.outstanding.is_large_proven() { BLACK_HOLE_PACKETS } else { 1 };
+        if size <= self.mtu.current() && self.outstanding.large_missing() >= least as usize {
+            self.shrink(now, size, true);
+        }
+    }
+
+    /// Packets of `size` bytes do not pass.
+    fn shrink(&mut self, now: Time, size: usize, proven: bool) {
+        if self.mtu.on_black_hole(now, size, proven) {
             log!(debug, mtu = self.mtu.current(), "full packets do not pass: smaller ones from now on");
             self.controller.on_mss(self.mss());
         }
-        self.update_pacing(cx.now);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What to send next: one decision, [`Connection::decide`], from which both sending and waiting derive,
 //! so that the two cannot disagree; and the building of what was decided.
 
+use super::outstanding::ALWAYS_PASSES;
 use super::{Connection, Context, Phase, Sending};
 use crate::time::{Time, micros};
 use crate::wire::{self, HEADER_LEN, Header, PacketType, SELECTIVE_ACK, SeqNr};
@@ -154,9 +155,16 @@ impl Connection {
         self.outstanding.oldest_missing().and_then(|seq| self.resend_plan(seq))
     }
 
+    /// A tail-loss probe of a large packet may be fragmented, if no such packet arrived so far, or another probe
+    /// stays unanswered; so may what a time-out sends. If its answer comes and no other, the path does not take large
+    /// packets (any more).
     fn resend_plan(&self, seq: SeqNr) -> Option<Plan> {
         let size = HEADER_LEN + usize::from(self.outstanding.get(seq)?.len);
-        Some(Plan { what: What::Resend(seq), size, may_fragment: size > self.mtu.current() })
+        let doubtful = self.timers.tail_probes > 1 || !self.outstanding.is_large_proven();
+        let alone = (self.timers.tail_due && doubtful) || self.timers.after_rto.is_some();
+        let in_doubt = alone && self.outstanding.large_in_doubt() > 1;
+        let may_fragment = size > self.mtu.current() || (in_doubt && size > ALWAYS_PASSES + HEADER_LEN);
+        Some(Plan { what: What::Resend(seq), size, may_fragment })
     }
 
     fn resend(&self, now: Time, seq: SeqNr, obstacles: &mut Obstacles) -> Option<Plan> {
@@ -324,7 +332,7 @@ impl Connection {
                 buf.extend_from_slice(&header.encode(0));
                 self.stats.acks_sent += 1;
             }
-            What::Resend(seq) => self.build_resend(now, header, seq, buf),
+            What::Resend(seq) => self.build_resend(now, header, seq, plan.may_fragment, buf),
             What::Early { len } => self.build_early(now, header, len, buf),
             What::Data { len, probe } => self.build_data(cx, header, len, probe.then_some(plan.size), buf),
             What::Fin => {
@@ -421,13 +429,13 @@ impl Connection {
         log!(debug, seq = seq_nr.0, "a packet ahead of its turn");
     }
 
-    fn build_resend(&mut self, now: Time, header: Header, seq: SeqNr, buf: &mut Vec<u8>) {
+    fn build_resend(&mut self, now: Time, header: Header, seq: SeqNr, fragmented: bool, buf: &mut Vec<u8>) {
         let Some(packet) = self.outstanding.get(seq).copied() else { return };
         let len = usize::from(packet.len);
         let kind = if packet.fin { PacketType::Fin } else { PacketType::Data };
         buf.extend_from_slice(&Header { kind, seq_nr: seq, ..header }.encode(0));
         self.out.copy_to(packet.end - len as u64, len, buf);
-        self.outstanding.resend(now, seq);
+        self.outstanding.resend(now, seq, fragmented);
         self.stats.retransmits += 1;
         self.stats.fast_retransmits += u64::from(self.timers.after_rto.is_none() && !self.timers.tail_due);
         self.stats.data_packets_sent += u64::from(!packet.fin);

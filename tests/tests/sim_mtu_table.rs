@@ -1,0 +1,166 @@
+//! Path MTU in figures: how long the search takes on links as they are, what it costs, how a black hole is repaired,
+//! and what forged messages can do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use utp_proto::congestion::{EbbConfig, LedbatConfig};
+use utp_proto::{Config, ConnectionStats, PathError};
+use utp_tests::puppet::{ms, seconds};
+use utp_tests::sim::{ConnId, Finish, HostId, Link, Script, World};
+
+const RTT: Duration = ms(50);
+
+/// IPv4 and UDP headers.
+const HEADERS: usize = 28;
+
+fn controllers() -> [(&'static str, Config); 2] {
+    let mut ledbat = Config::default();
+    ledbat.congestion(Arc::new(LedbatConfig::default()));
+    let mut ebb = Config::default();
+    ebb.congestion(Arc::new(EbbConfig::default()));
+    [("LEDBAT", ledbat), ("Ebb", ebb)]
+}
+
+/// A transfer without end over a link.
+fn world(config: &Config, link: Link, ceiling: usize) -> (World, HostId, ConnId) {
+    let mut config = config.clone();
+    config.max_datagram(ceiling, ceiling).unwrap();
+    let mut world = World::new(1);
+    let (a, b) = (world.host(config.clone()), world.host(config));
+    for host in [a, b] {
+        world.max_datagram(host, ceiling);
+    }
+    world.join(a, b, link);
+    let script = Script::send(1 << 40).finish(Finish::Never);
+    let c = world.dial(a, b, script, Script::send(0).finish(Finish::Never));
+    (world, a, c)
+}
+
+fn link() -> Link {
+    Link::new(50_000_000, RTT / 2).queue(32 << 20)
+}
+
+/// The counters as they are now.
+fn stats(world: &mut World, c: ConnId) -> ConnectionStats {
+    world.rescript(c, false, |_| ());
+    world.dialer(c).stats
+}
+
+#[test]
+fn mtus_of_links_are_found_within_ten_round_trips_and_cost_no_window() {
+    for (name, config) in controllers() {
+        for (mtu, ceiling) in [576, 1280, 1400, 1464, 1492, 1500]
+            .map(|mtu| (mtu, 1472))
+            .into_iter()
+            .chain([576, 1280, 1400, 1464, 1492, 1500, 4000, 9000].map(|mtu| (mtu, 8972)))
+        {
+            let payload = mtu - HEADERS;
+            let (mut world, _, c) = world(&config, link().mtu(payload), ceiling);
+            while world.dialer(c).connected.is_none() {
+                world.run_for(ms(1));
+            }
+            let start = world.now();
+            let (mut steps, mut window) = (Vec::new(), 0);
+            while world.now() < start + seconds(4) {
+                world.run_for(ms(2));
+                let stats = stats(&mut world, c);
+                if steps.last().is_none_or(|(_, size)| *size != stats.mtu) {
+                    let rtts = (world.now() - start).as_secs_f64() / RTT.as_secs_f64();
+                    steps.push(((rtts * 10.0).round() / 10.0, stats.mtu));
+                }
+                if mtu >= 1280 && stats.queueing_delay.is_zero() && stats.congestion_events == 0 {
+                    assert!(stats.cwnd >= window, "{name}, {mtu}: {window} shrank to {}", stats.cwnd);
+                    window = stats.cwnd;
+                }
+            }
+            let stats = stats(&mut world, c);
+            let (rtts, size) = *steps.last().expect("one");
+            println!(
+                "{name}, MTU {mtu} of {ceiling}: {rtts} RTT, {} of {} lost, {steps:?}",
+                stats.mtu_probes_lost, stats.mtu_probes_sent
+            );
+            assert!(
+                size as usize <= payload && size as usize + size as usize / 64 + 16 > payload,
+                "{mtu}: {steps:?}"
+            );
+            assert!(rtts <= 10.0, "{name}, {mtu}: asked 10 round trips, measured {rtts}: {steps:?}");
+            if mtu >= 1280 {
+                assert_eq!((stats.packets_lost, stats.timeouts), (0, 0), "{name}, {mtu}: {stats:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_black_hole_that_opens_after_a_minute_is_repaired() {
+    for (name, config) in controllers() {
+        for (mtu, limit) in [(1400, 3), (1280, 3), (576, 5)] {
+            let (mut world, _, c) = world(&config, link().mtu_from(seconds(60), mtu - HEADERS), 1472);
+            world.run_for(seconds(60));
+            let before = world.acceptor(c).read;
+            assert_eq!(stats(&mut world, c).mtu, 1472);
+            // What left before arrives in the first 25 ms; what comes a second later does by being repaired.
+            world.run_for(ms(500));
+            let stood = world.acceptor(c).read;
+            assert!(stood - before < 1_500_000);
+            world.run_while(seconds(60), |world| world.acceptor(c).read < stood + 5_000_000);
+            let took = world.now() - seconds(60);
+            let stats = stats(&mut world, c);
+            println!(
+                "{name}, {mtu}: 5 MB more {took:?} later, size {}, {} time-outs",
+                stats.mtu, stats.timeouts
+            );
+            assert!(stats.mtu as usize <= mtu - HEADERS, "{name}, {mtu}: {stats:?}");
+            assert!(took < seconds(limit), "{name}, {mtu}: asked {limit} s, measured {took:?}; {stats:?}");
+        }
+    }
+}
+
+#[test]
+fn forged_messages_that_something_is_too_big_have_no_effect() {
+    for (name, config) in controllers() {
+        for forged in [None, Some(0), Some(68), Some(548), Some(1_240), Some(1_471), Some(usize::MAX)] {
+            let (mut world, a, c) = world(&config, link(), 1472);
+            let peer = "10.0.0.1:6881".parse().unwrap();
+            while world.now() < seconds(5) {
+                world.run_for(ms(5));
+                world.path_error(a, peer, PathError::TooBig(forged));
+            }
+            let stats = stats(&mut world, c);
+            assert_eq!(
+                (stats.mtu, stats.mtu_probes_sent, stats.mtu_probes_lost),
+                (1472, 1, 0),
+                "{name}, {forged:?}"
+            );
+            assert_eq!(
+                (stats.retransmits, stats.packets_lost, stats.timeouts),
+                (0, 0, 0),
+                "{name}, {forged:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_forged_message_about_a_probe_that_is_lost_costs_that_probe() {
+    let (_, config) = controllers().into_iter().next().expect("one");
+    for forged in [None, Some(0), Some(548)] {
+        let (mut world, a, c) = world(&config, link(), 1472);
+        let mut lost = false;
+        world.drop_if(Box::new(move |from, _, _, datagram| {
+            let hit = from == 0 && datagram.len() == 1472 && !lost;
+            lost |= hit;
+            hit
+        }));
+        let peer = "10.0.0.1:6881".parse().unwrap();
+        while world.now() < seconds(5) {
+            world.run_for(ms(5));
+            world.path_error(a, peer, PathError::TooBig(forged));
+        }
+        // The second try, which would have succeeded, is spared; the next best size is found.
+        let stats = stats(&mut world, c);
+        assert!(stats.mtu >= 1456 && stats.mtu_probes_lost == 1, "{forged:?}: {stats:?}");
+        assert_eq!((stats.packets_lost, stats.timeouts), (0, 0), "{forged:?}");
+    }
+}
