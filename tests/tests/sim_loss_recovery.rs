@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use utp_proto::congestion::FixedWindow;
+use utp_proto::congestion::{ControllerFactory, EbbConfig, FixedWindow, LedbatConfig};
 use utp_proto::{CloseReason, Config};
 use utp_tests::puppet::{Flavour, Kind, Puppet, Seen, data, ms, seconds, state};
 
@@ -99,6 +99,22 @@ fn without_masks_three_repeated_acknowledgements_mean_a_loss() {
     p.wait(ms(50));
     p.send(state().ack(11));
     assert_eq!((p.stats().retransmits, p.stats().timeouts), (2, 0));
+}
+
+#[test]
+fn without_masks_what_goes_again_in_order_after_a_time_out_is_not_lost_again() {
+    let mut p = flight(Flavour::Maskless, config(), 12);
+    p.wait(ms(460));
+    assert_eq!(p.stats().timeouts, 1);
+    p.take();
+    p.send(state().ack(2));
+    p.expect_all(2..=12);
+    p.wait(ms(50));
+    for number in 3..=13 {
+        p.send(state().ack(number));
+        p.expect_nothing();
+    }
+    assert_eq!((p.stats().packets_lost, p.stats().timeouts), (12, 1));
 }
 
 #[test]
@@ -302,6 +318,54 @@ fn a_time_out_whose_answer_is_to_a_probe_is_not_taken_back() {
     p.send(state().ack(2).difference(p.wire_clock().wrapping_sub(probe.raw.timestamp)));
     p.expect_all(2..=20);
     assert_eq!(p.stats().spurious_retransmits, 1);
+}
+
+/// A window of a few hundred kilobytes, all of it out on a path of 40 ms: number of the first packet, and of the last.
+fn full_window(controller: Arc<dyn ControllerFactory>) -> (Puppet, i32, i32) {
+    let mut config = Config::default();
+    config.congestion(controller).pacing(false);
+    let mut p = Puppet::acceptor(config);
+    p.download(300_000, ms(20), |_| false);
+    p.write(&vec![1; 300_000]);
+    let sent = p.take();
+    p.wait(ms(40));
+    (p, sent.first().expect("some").number, sent.last().expect("some").number)
+}
+
+#[test]
+fn a_loss_that_was_none_gives_the_window_back() {
+    for controller in controllers() {
+        let name = format!("{controller:?}");
+        let (mut p, first, last) = full_window(controller);
+        let before = p.stats().cwnd;
+        p.send(state().ack(first).sack((first..=last).filter(|n| n % 2 == 0 && *n > first)));
+        let after = p.stats();
+        assert!(after.cwnd < before && after.congestion_events == 1, "{name}: {before}, {after:?}");
+        // They were only late: the answer comes sooner than any to what was sent again.
+        p.send(state().ack(last + 1));
+        let stats = p.stats();
+        assert!(stats.cwnd >= before && stats.spurious_retransmits > 0, "{name}: {before}, then {stats:?}");
+    }
+}
+
+#[test]
+fn one_time_out_halves_the_window_and_persistent_congestion_closes_it() {
+    for controller in controllers() {
+        let name = format!("{controller:?}");
+        let (mut p, ..) = full_window(controller);
+        let before = p.stats().cwnd;
+        p.wait(ms(700));
+        let one = p.stats();
+        assert!(one.timeouts == 1 && one.cwnd >= before * 2 / 5, "{name}: {before}, then {one:?}");
+        p.wait(ms(1_500));
+        let two = p.stats();
+        assert!(two.timeouts == 2 && two.cwnd <= 2 * 1452, "{name}: {before}, then {two:?}");
+    }
+}
+
+/// The controllers that may be the default one.
+fn controllers() -> [Arc<dyn ControllerFactory>; 2] {
+    [Arc::new(LedbatConfig::default()), Arc::new(EbbConfig::default())]
 }
 
 #[test]

@@ -83,6 +83,27 @@ fn losses_shorten_the_bursts() {
 }
 
 #[test]
+fn a_window_that_is_not_used_does_not_grow() {
+    let controllers: [(&str, Arc<dyn ControllerFactory>); 3] = [
+        ("LEDBAT", Arc::new(LedbatConfig::default())),
+        ("Ebb", Arc::new(EbbConfig::default())),
+        ("CUBIC", Arc::new(CubicConfig::default())),
+    ];
+    for (name, controller) in controllers {
+        let mut config = Config::default();
+        config.congestion(controller);
+        let mut world = World::new(1);
+        let (a, b) = (world.host(config.clone()), world.host(config));
+        world.join(a, b, Link::new(100_000_000, ms(20)).queue(4 << 20));
+        // 4 kB in a round trip.
+        let c = world.dial(a, b, Script::send(6_000_000).send_rate(100_000), Script::receive());
+        world.run_for(seconds(30));
+        let cwnd = world.dialer(c).stats.cwnd;
+        assert!(cwnd <= 20 * 1452, "{name}: asked 20 packets, measured {cwnd}");
+    }
+}
+
+#[test]
 fn a_queue_of_one_packet_is_not_overrun_for_ever() {
     // Queue in bytes, what is being sent counted; what it takes at least; with bursts of ten throughout it took 56 s
     // before 1500 bytes at 400 kbit/s, and 72 to 135 s before 3000 bytes at 10 Mbit/s.

@@ -14,7 +14,10 @@ use crate::udp::Udp;
 /// A datagram as it came from the network.
 #[derive(Debug, Clone, Copy)]
 pub struct Datagram<'a> {
-    /// When it arrived: by the kernel's account where there is one, so possibly a little ago.
+    /// When it arrived: by the kernel's account where there is one (Linux and Android: `SO_TIMESTAMPNS`, which
+    /// `quinn-udp` sets), so possibly a little ago; elsewhere when the call that received it returned. Datagrams that
+    /// the kernel has coalesced (GRO) have one time in common, that of the whole batch: less than the time that it
+    /// takes to come in.
     pub arrived: Instant,
     /// Who sent it.
     pub from: SocketAddr,

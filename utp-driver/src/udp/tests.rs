@@ -129,6 +129,30 @@ fn an_arrival_lies_between_sending_and_now() {
 }
 
 #[test]
+fn a_coalesced_batch_arrived_when_the_kernel_got_it() {
+    let config = SocketConfig::default();
+    let (from, to) = (udp("127.0.0.1:0", &config), udp("127.0.0.1:0", &config));
+    let mut outbox = Outbox::new(&from, std::time::Instant::now());
+    stage(&mut outbox, to.local_addr(), &packets(20, 1472), false);
+    let sent = std::time::Instant::now();
+    assert_eq!(outbox.flush(&from, &mut PathErrors::new()), Flushed::All);
+    let later = sent + Duration::from_millis(20);
+    while std::time::Instant::now() < later {
+        std::thread::yield_now();
+    }
+    let mut inbox = Inbox::default();
+    let mut arrivals = Vec::new();
+    while arrivals.len() < 20 {
+        inbox.receive(&to, this_moment).unwrap();
+        arrivals.extend(inbox.datagrams().map(|datagram| datagram.arrived));
+    }
+    assert!(arrivals.iter().all(|at| *at + Duration::from_millis(5) >= sent));
+    if cfg!(target_os = "linux") {
+        assert!(arrivals.iter().all(|at| *at < later), "the kernel's timestamp was not used");
+    }
+}
+
+#[test]
 fn a_blocked_socket_keeps_the_rest_which_is_stamped_anew_and_sent_once() {
     let now = std::time::Instant::now();
     let peer = "127.0.0.1:9".parse().unwrap();

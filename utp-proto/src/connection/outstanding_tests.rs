@@ -238,3 +238,27 @@ fn what_was_kept_ahead_of_its_turn_is_delivered_and_in_nobodys_way() {
     assert_eq!((acked.packets, acked.bytes, acked.offset), (4, 4000, Some(5000)));
     assert!(!f.out.has_sacked() && f.out.in_flight() == 0);
 }
+
+#[test]
+fn what_the_peer_cannot_tell_about_is_lost_after_a_time_out_only() {
+    // No mask was ever seen: they may be as short as 32 packets.
+    let mut f = flight(60);
+    f.out.resend(Time(300_000), seq(0), false);
+    let (_, losses) = f.ack(Time(400_000), 1, &[]);
+    assert_eq!(losses.packets, 33);
+    assert_eq!(f.out.loss_deadline(&f.rtt), Some(Time(500_000 + 34_000)));
+    assert_eq!(f.out.detect_losses(Time(533_999), &f.rtt).packets, 0);
+    assert_eq!(f.out.detect_losses(Time(600_000), &f.rtt).packets, 26);
+    assert_eq!(f.out.in_flight(), 0);
+}
+
+#[test]
+fn a_denied_answer_is_not_too_soon() {
+    for (echo, spurious) in [(None, 1), (Some(Time(3_000)), 1), (Some(Time(104_000)), 0)] {
+        let mut f = flight(10);
+        f.ack(Time(104_000), 0, &[2, 3, 4]);
+        f.out.resend(Time(104_000), seq(0), false);
+        let evidence = Evidence { now: Time(110_000), min_rtt: 100_000, echo };
+        assert_eq!(f.out.acknowledge(&evidence, 4, None).spurious, spurious, "{echo:?}");
+    }
+}
