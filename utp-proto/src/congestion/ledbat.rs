@@ -8,7 +8,9 @@
 //!   limited the flight;
 //! - the initial window is TCP's (RFC 6928) rather than two packets, which 2.4.2 permits and pacing makes
 //!   harmless (ours);
-//! - a first time-out halves, a second one in a row collapses the window (RFC 9002 7.6 in spirit; ours).
+//! - a first time-out halves, a second one in a row collapses the window (RFC 9002 7.6 in spirit; ours);
+//! - a time-out in slow start on the way back to the threshold leaves that (RFC 5681 lowers it: eight outages in a row,
+//!   and the additive way back takes a minute; ours).
 
 use std::time::{Duration, Instant};
 
