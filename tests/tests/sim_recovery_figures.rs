@@ -144,7 +144,7 @@ fn a_quarter_of_all_packets_5_ms_late_at_200_ms_cost_a_tenth_at_most_and_no_need
             let link = Link::new(rate, ms(100)).queue(2 << 20);
             let run = |link: Link| {
                 let (mut world, c, _) = world(&config, link, 1 << 40);
-                world.run_for(seconds(60));
+                world.run_for(seconds(30));
                 let side = world.dialer(c);
                 (world.acceptor(c).read, side.stats)
             };

@@ -78,15 +78,15 @@ impl Mtu {
 
     /// The size a full packet may have now instead of [`current`](Self::current), as a probe.
     pub(crate) fn probe_size(&self, now: Time) -> Option<usize> {
-        let out = self.probes.iter().flatten();
-        if let Some(probe) = out.clone().next() {
-            // The ceiling mostly passes; of other sizes both probes go at once, so that one round trip tells.
-            let again =
-                probe.size != self.ceiling && out.count() + usize::from(self.failures) < usize::from(TRIES);
-            return again.then_some(usize::from(probe.size));
-        }
         if now < self.next_probe {
             return None;
+        }
+        let mut out = self.probes.iter().flatten();
+        if let Some(probe) = out.next() {
+            // The ceiling mostly passes; of other sizes both probes go at once, so that one round trip tells.
+            let sent = 1 + out.count() + usize::from(self.failures);
+            let again = probe.size != self.ceiling && sent < usize::from(TRIES);
+            return again.then_some(usize::from(probe.size));
         }
         let least = self.current + MIN_PADDING as u16;
         if self.upper < least || (self.is_close() && self.upper != self.ceiling) {

@@ -263,6 +263,9 @@ impl Outstanding {
 
     /// The lost packet to be sent again first.
     pub(crate) fn first_lost(&self) -> Option<SeqNr> {
+        if self.lost.is_empty() {
+            return None; // as almost always
+        }
         self.lost.iter().copied().find(|&seq| self.get(seq).is_some_and(|p| p.status == Status::Lost))
     }
 
