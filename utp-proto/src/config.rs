@@ -58,7 +58,7 @@ impl Default for Config {
         Self {
             receive_buffer: 1 << 20,
             receive_buffer_max: 32 << 20,
-            send_buffer: 1 << 20,
+            send_buffer: 256 << 10,
             send_buffer_max: 32 << 20,
             memory_budget: 1 << 30,
             backlog: 128,
@@ -125,7 +125,7 @@ impl Config {
     }
 
     /// Bytes a connection takes from its application ahead of their acknowledgement: fixed. 4 KiB to 1 GiB.
-    /// Taken only while data waits. By default it begins at 1 MiB and grows, see
+    /// Taken only while data waits. By default it begins at 256 KiB and grows, see
     /// [`send_buffer_max`](Self::send_buffer_max).
     pub fn send_buffer(&mut self, bytes: usize) -> Result<&mut Self, ConfigError> {
         check!((4 << 10..=1 << 30).contains(&bytes), "send_buffer", "4 KiB to 1 GiB");

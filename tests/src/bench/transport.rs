@@ -17,7 +17,7 @@ use crate::interop::peer::{self, Kind, Peer};
 pub enum Transport {
     /// Kernel TCP through tokio.
     Tcp,
-    /// This project through `utp-tokio`, as configured by default but for larger buffers.
+    /// This project through `utp-tokio`, as configured by default but for how many may be about to connect.
     Ours,
     /// The same without UDP GSO and GRO.
     OursPlain,
@@ -120,8 +120,6 @@ impl Transport {
 
     fn config(self) -> SocketConfig {
         let mut config = Config::default();
-        let buffer = 4 << 20;
-        config.receive_buffer(buffer).and_then(|c| c.send_buffer(buffer)).expect("within range");
         config.backlog(65_536).and_then(|c| c.half_open_limit(65_536)).expect("within range");
         let mut config = SocketConfig::from(config);
         let offload = self == Self::Ours;

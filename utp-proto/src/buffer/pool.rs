@@ -32,10 +32,12 @@ impl Pools {
     }
 }
 
-/// A stack of empty vectors that keep their capacity, `LIMIT` bytes of it at most in total.
+/// A stack of empty vectors that keep their capacity, `LIMIT` bytes of it at most in total. When it is full, the
+/// oldest go: thousands of small blocks of connections that have become idle must not keep those out that a busy
+/// one uses again and again.
 #[derive(Debug, Default)]
 pub(crate) struct Pool<const LIMIT: usize> {
-    spare: Vec<Vec<u8>>,
+    spare: VecDeque<Vec<u8>>,
     bytes: usize,
 }
 
@@ -46,7 +48,7 @@ impl<const LIMIT: usize> Pool<LIMIT> {
         let fits = self.spare.iter().enumerate().skip(from).rev().find(|(_, v)| v.capacity() >= capacity);
         match fits.map(|(i, _)| i) {
             Some(i) => {
-                let block = self.spare.swap_remove(i);
+                let block = self.spare.swap_remove_back(i).unwrap_or_default();
                 self.bytes -= block.capacity();
                 block
             }
@@ -54,14 +56,19 @@ impl<const LIMIT: usize> Pool<LIMIT> {
         }
     }
 
-    /// Keeps the memory of `block` for the next `take`, or frees it if the pool is full.
+    /// Keeps the memory of `block` for the next `take`.
     pub(crate) fn give(&mut self, mut block: Vec<u8>) {
         let capacity = block.capacity();
-        if capacity > 0 && self.bytes + capacity <= LIMIT {
-            block.clear();
-            self.bytes += capacity;
-            self.spare.push(block);
+        if capacity == 0 || capacity > LIMIT {
+            return;
         }
+        while self.bytes + capacity > LIMIT {
+            let Some(oldest) = self.spare.pop_front() else { break };
+            self.bytes -= oldest.capacity();
+        }
+        block.clear();
+        self.bytes += capacity;
+        self.spare.push_back(block);
     }
 }
 
@@ -89,8 +96,21 @@ mod tests {
         let again = pool.take(3000);
         assert_eq!((again.as_ptr(), again.len()), (at, 0));
         pool.give(again);
-        pool.give(Vec::with_capacity(8000));
-        assert!(pool.bytes <= 10_000);
-        assert_eq!(pool.spare.len(), 1);
+        pool.give(Vec::with_capacity(10_001));
+        assert_eq!((pool.bytes, pool.spare.len()), (4000, 1), "more than it may ever keep");
+    }
+
+    #[test]
+    fn small_blocks_make_room_for_the_large_one_that_is_used_now() {
+        let mut pool = Pool::<10_000>::default();
+        for _ in 0..100 {
+            pool.give(Vec::with_capacity(100));
+        }
+        assert_eq!((pool.bytes, pool.spare.len()), (10_000, 100));
+        let block = Vec::with_capacity(8000);
+        let at = block.as_ptr();
+        pool.give(block);
+        assert_eq!((pool.bytes, pool.spare.len()), (10_000, 21));
+        assert_eq!(pool.take(8000).as_ptr(), at);
     }
 }
