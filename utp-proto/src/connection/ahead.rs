@@ -22,7 +22,7 @@ pub(super) struct Ahead {
     proven: bool,
     /// Boxed: few connections ever have one.
     pub(super) early: Option<Box<Early>>,
-    /// Questions without the hoped-for answer, and proofs that became void.
+    /// Questions without the hoped-for answer, and proofs that became void; 2 each, or 1 if losses may have been why.
     failures: u8,
     /// No question before.
     ask_at: Time,
@@ -111,6 +111,7 @@ impl Connection {
     /// Looks for the answer in an acknowledgement. `limit` holds up the turn of the packet until it has come.
     pub(super) fn note_answer(&mut self, now: Time, ack_nr: SeqNr, sack: Option<SackMask<'_>>) {
         let (srtt, limit) = (self.rtt.smoothed(), self.limit_if_proven());
+        let failure = if self.recovery.is_some() { 1 } else { 2 };
         let ahead = &mut self.ahead;
         let Some(early) = &mut ahead.early else { return };
         let offset = early.seq.distance_from(ack_nr);
@@ -123,8 +124,8 @@ impl Connection {
             && (PATIENCE..0x8000).contains(&ack_nr.distance_from(early.instead))
         {
             early.answer = Answer::Dropped;
-            ahead.failures += 1;
-            ahead.ask_at = now.plus((RETRY_ROUNDS * srtt) << ahead.failures);
+            ahead.failures += failure;
+            ahead.ask_at = now.plus((RETRY_ROUNDS * srtt) << (ahead.failures / 2));
         }
     }
 
@@ -157,8 +158,8 @@ impl Connection {
             ahead.proven = false;
             ahead.limit = config_limit;
             ahead.unreported = 0;
-            ahead.failures += 1;
-            ahead.ask_at = cx.now.plus(VOID_PAUSE << ahead.failures);
+            ahead.failures += 2;
+            ahead.ask_at = cx.now.plus(VOID_PAUSE << (ahead.failures / 2));
         }
     }
 
@@ -196,8 +197,8 @@ const ASK_FROM: usize = 512;
 /// Packets behind the question that may be acknowledged before its answer comes: the path may reorder.
 const PATIENCE: u16 = 16;
 
-/// Questions in vain: losses happen, but nobody is asked for ever.
-const MAX_FAILURES: u8 = 4;
+/// Four questions in vain, or eight if losses may have been why: nobody is asked for ever.
+const MAX_FAILURES: u8 = 8;
 
 /// Round trips until the next question; twice as many after each.
 const RETRY_ROUNDS: u64 = 4;
