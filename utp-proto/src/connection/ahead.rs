@@ -84,7 +84,8 @@ impl Connection {
             // With a gap open it would be further ahead than it seems.
             && self.recovery.is_none()
             && !self.outstanding.is_torn()
-            && unsent >= (usize::from(DISTANCE) + 1) * mss;
+            && unsent >= (usize::from(DISTANCE) + 1) * mss
+            && self.fits(mss) == mss;
         wanted.then_some(mss)
     }
 
