@@ -106,6 +106,14 @@ fn masks_have_whole_words_a_set_bit_and_the_configured_length_at_most() {
             );
         }
     }
+    // Longer ones by default only, and only towards a peer that sends far ahead.
+    let mut config = Config::default();
+    config.reorder_window(4_000).unwrap();
+    let mut p = Puppet::initiator(config);
+    for (ahead, longest) in [(1_024, 128), (1_025, 132), (2_016, 252), (2_030, 252)] {
+        p.send(data(ahead));
+        assert_eq!(p.expect_ack(0).raw.mask().map(<[u8]>::len), Some(longest), "{ahead}");
+    }
     // Beyond its reach there is nothing to be shown, and no empty mask either.
     let mut config = Config::default();
     config.max_sack(4).unwrap();

@@ -315,7 +315,7 @@ fn at_most_950_packets_are_out_towards_any_peer_that_has_not_proven_more() {
     }
     assert_eq!(most, 950);
     assert!(
-        early.iter().all(|(jump, _)| *jump == 1024),
+        early.iter().all(|(jump, _)| *jump == 1088),
         "asked a few times, and nothing else is left out: {early:?}"
     );
     assert!((1..=4).contains(&early.len()), "{early:?}");

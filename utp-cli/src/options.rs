@@ -30,14 +30,14 @@ pub(crate) struct Transport {
     /// Queueing delay at the bottleneck at which to slow down [1ms to 100ms].
     #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = target_delay)]
     target_delay: Duration,
-    /// Memory for data on its way, each direction [4KiB to 1GiB]. Throughput cannot exceed this per
-    /// round trip.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = size)]
-    buffer: ByteSize,
-    /// Packets in flight at most [1 to 16383]. Deployed peers drop what is more than 953 ahead; utp
-    /// takes as many as this option says.
-    #[arg(long, value_name = "PACKETS", default_value = "950")]
-    max_in_flight: NonZeroU16,
+    /// Memory for data on its way, each direction, exactly [4KiB to 1GiB]. Throughput cannot exceed this
+    /// per round trip. Without it: 1 MiB, and up to 32 MiB as the path needs it.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    buffer: Option<ByteSize>,
+    /// Packets in flight at most [1 to 30000]. Without it: 950, for deployed peers drop what is more than
+    /// 953 ahead, and up to 30000 towards a peer that has proven that it keeps them, as utp does.
+    #[arg(long, value_name = "PACKETS")]
+    max_in_flight: Option<NonZeroU16>,
     /// Send a window at once instead of spreading it over the round trip.
     #[arg(long)]
     no_pacing: bool,
@@ -54,7 +54,6 @@ impl Transport {
     /// A value is outside of its range: which, and what that is.
     pub(crate) fn settings(&self) -> Result<Settings, String> {
         let about = |option: &'static str| move |error: ConfigError| format!("{option}: {error}");
-        let buffer = usize::try_from(self.buffer.as_u64()).unwrap_or(usize::MAX);
         let mut ledbat = LedbatConfig::default();
         ledbat.target = self.target_delay;
         let mut config = Config::default();
@@ -67,16 +66,20 @@ impl Transport {
             .map_err(about("--idle-timeout"))?
             .max_datagram(usize::from(self.mtu) - IPV4_UDP, usize::from(self.mtu) - IPV6_UDP)
             .map_err(about("--mtu"))?
-            .receive_buffer(buffer)
-            .map_err(about("--buffer"))?
-            .send_buffer(buffer)
-            .map_err(about("--buffer"))?
-            .max_packets_in_flight(self.max_in_flight.get())
-            .map_err(about("--max-in-flight"))?
-            .reorder_window(self.max_in_flight.get().max(DEPLOYED_WINDOW))
-            .map_err(about("--max-in-flight"))?
             .pacing(!self.no_pacing)
             .congestion(Arc::new(ledbat));
+        if let Some(buffer) = self.buffer {
+            let buffer = usize::try_from(buffer.as_u64()).unwrap_or(usize::MAX);
+            let set = |config: &mut Config| config.receive_buffer(buffer)?.send_buffer(buffer).map(drop);
+            set(&mut config).map_err(about("--buffer"))?;
+        }
+        if let Some(packets) = self.max_in_flight.map(NonZeroU16::get) {
+            let set = |config: &mut Config| {
+                config.max_packets_in_flight(packets)?.max_packets_proven(packets)?;
+                config.reorder_window(packets.max(DEPLOYED_WINDOW)).map(drop)
+            };
+            set(&mut config).map_err(about("--max-in-flight"))?;
+        }
         Ok(Settings { protocol: config, gso: !self.no_gso, gro: !self.no_gro })
     }
 }

@@ -48,6 +48,8 @@ pub struct Config {
     pub(crate) max_packets_proven: u16,
     pub(crate) reorder_window: Option<u16>,
     pub(crate) max_sack: u8,
+    /// Longer ones for peers that send far ahead.
+    pub(crate) wide_sack: bool,
     pub(crate) resets_per_second: u32,
     pub(crate) controller: Arc<dyn ControllerFactory>,
     pub(crate) receive_controller: Option<Arc<dyn ControllerFactory>>,
@@ -85,6 +87,7 @@ impl Default for Config {
             max_packets_proven: MAX_PACKETS,
             reorder_window: None,
             max_sack: 128,
+            wide_sack: true,
             resets_per_second: 100,
             controller: Arc::new(LedbatConfig::default()),
             receive_controller: None,
@@ -391,9 +394,9 @@ impl Config {
     }
 
     /// Bytes of selective-acknowledgement mask sent at most; a mask is only as long as the gaps need.
-    /// Default 128: all 1024 packets that libutp would keep. A multiple of 4 from 4 to 252. Deployed
-    /// peers take any length, but nim-eth, which takes exactly 4. From 128 on, a peer that sends further ahead than
-    /// 1024 packets gets up to 252.
+    /// Default 128: all 1024 packets that libutp would keep; up to 252 towards a peer that itself sends further
+    /// ahead. A multiple of 4 from 4 to 252, which then holds for all. Deployed peers take any length, but nim-eth,
+    /// which takes exactly 4.
     pub fn max_sack(&mut self, bytes: u8) -> Result<&mut Self, ConfigError> {
         check!(
             (4..=252).contains(&bytes) && bytes.is_multiple_of(4),
@@ -401,6 +404,7 @@ impl Config {
             "a multiple of 4 from 4 to 252"
         );
         self.max_sack = bytes;
+        self.wide_sack = false;
         Ok(self)
     }
 }

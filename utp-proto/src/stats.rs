@@ -155,7 +155,8 @@ pub struct EndpointStats {
     pub lingering: u64,
     /// Confirmed connections that wait for [`accept`](crate::Endpoint::accept).
     pub backlog: u64,
-    /// Payload bytes that all connections hold, in both directions.
+    /// Payload bytes that all connections hold, in both directions, and what long lists of packets out of order
+    /// take.
     pub memory: u64,
     /// SYNs, and confirmations of such, dropped because the backlog or the connection table was full.
     pub syns_dropped: u64,

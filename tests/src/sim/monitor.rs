@@ -194,7 +194,7 @@ const SYN: u8 = 4;
 
 /// How far ahead of its turn a packet is sent to see whether the peer keeps it: its number less that of the last
 /// one sent.
-const AHEAD: u16 = 1025;
+const AHEAD: u16 = 1089;
 
 /// More numbers than may be outstanding in any of the simulations.
 const REMEMBERED: u16 = 31_000;

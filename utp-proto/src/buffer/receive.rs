@@ -97,6 +97,12 @@ impl ReceiveBuffer {
         self.ready.len() + self.ahead_bytes
     }
 
+    /// Bytes that the list of packets ahead takes, if it is a long one.
+    pub(crate) fn list_len(&self) -> usize {
+        let slots = self.ahead.len();
+        if slots > SHORT_LIST { slots * size_of::<Option<Vec<u8>>>() } else { 0 }
+    }
+
     /// Holds so much at most from now on; what is held already stays.
     pub(crate) fn set_capacity(&mut self, capacity: usize) {
         self.capacity = capacity;
@@ -314,6 +320,9 @@ pub(crate) const SLACK: usize = 8 << 10;
 
 /// The last slot that a mask of 128 bytes has a bit for is one less.
 const FAR: usize = 1024;
+
+/// Lists of packets ahead that any peer may cause are short and not counted (24 KiB each).
+const SHORT_LIST: usize = 1024;
 
 /// Smallest ring of the receive queue.
 const MIN_RING: usize = 1 << 12;

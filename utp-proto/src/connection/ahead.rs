@@ -3,9 +3,10 @@
 //! libutp drops what comes 1024 packets ahead of a gap, libtorrent what comes further than a packet for each 1100
 //! bytes of its buffer. As long as nothing is lost neither does harm; after a loss, a larger flight would be dropped
 //! from there on. So the peer is asked, once its window is so large that the answer matters: a single packet is
-//! sent 1024 ahead of its turn. A peer that keeps it says so in its selective acknowledgements, and shows by that
-//! that it is no libutp. It is then given what libtorrent would take too. Who drops it loses nothing: the packet
-//! goes again when its turn comes. Until then all packets before it have the size that was assumed for them.
+//! sent 1088 ahead of its turn. A peer that reports it while it is still more than 1024 ahead of what was
+//! acknowledged had to keep it there, however late it came, and is no libutp. It is then given what libtorrent would
+//! take too. Who drops it loses nothing: the packet goes again when its turn comes. Until then all packets before it
+//! have the size that was assumed for them.
 //!
 //! If a peer that has proven it all the same drops a long run of packets, the proof is void (it may give another).
 
@@ -22,7 +23,7 @@ pub(super) struct Ahead {
     proven: bool,
     /// Boxed: few connections ever have one.
     pub(super) early: Option<Box<Early>>,
-    /// Questions without the hoped-for answer, and proofs that became void.
+    /// Questions without the hoped-for answer, and proofs that became void; 2 each, or 1 if losses may have been why.
     failures: u8,
     /// No question before.
     ask_at: Time,
@@ -35,21 +36,15 @@ pub(super) struct Ahead {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Early {
     pub(super) seq: SeqNr,
-    /// The packet whose turn it was.
-    instead: SeqNr,
     /// Offset of its first byte.
     start: u64,
     /// Its payload, and that of every packet before it.
     pub(super) len: usize,
     at: Time,
-    answer: Answer,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    None,
-    Kept,
-    Dropped,
+    /// The peer has reported it.
+    kept: bool,
+    /// What that shows has been counted.
+    was_answered: bool,
 }
 
 impl Ahead {
@@ -84,25 +79,25 @@ impl Connection {
         let unsent = (self.out.end() - self.sent) as usize;
         let wanted = ahead.failures < MAX_FAILURES
             && now >= ahead.ask_at
-            && self.config.max_packets_in_flight < DISTANCE - MARGIN
-            && self.limit_if_proven() > self.config.max_packets_in_flight
+            && self.config.max_packets_in_flight < LIBUTP - MARGIN
+            && self.limit_if_proven() >= DISTANCE
             // With a gap open it would be further ahead than it seems.
             && self.recovery.is_none()
             && !self.outstanding.is_torn()
-            && unsent >= (usize::from(DISTANCE) + 1) * mss;
+            && unsent >= (usize::from(DISTANCE) + 1) * mss
+            && self.fits(mss) == mss;
         wanted.then_some(mss)
     }
 
     /// It goes out: its number, and the offset of its first byte.
     pub(super) fn ask(&mut self, now: Time, len: usize) -> (SeqNr, u64) {
-        let instead = self.outstanding.next();
         let early = Early {
-            seq: instead.plus(DISTANCE),
-            instead,
+            seq: self.outstanding.next().plus(DISTANCE),
             start: self.sent + u64::from(DISTANCE) * len as u64,
             len,
             at: now,
-            answer: Answer::None,
+            kept: false,
+            was_answered: false,
         };
         self.ahead.early = Some(Box::new(early));
         (early.seq, early.start)
@@ -111,20 +106,24 @@ impl Connection {
     /// Looks for the answer in an acknowledgement. `limit` holds up the turn of the packet until it has come.
     pub(super) fn note_answer(&mut self, now: Time, ack_nr: SeqNr, sack: Option<SackMask<'_>>) {
         let (srtt, limit) = (self.rtt.smoothed(), self.limit_if_proven());
+        let failure = if self.recovery.is_some() { 1 } else { 2 };
         let ahead = &mut self.ahead;
         let Some(early) = &mut ahead.early else { return };
         let offset = early.seq.distance_from(ack_nr);
-        if sack.is_some_and(|mask| mask.offsets().any(|reported| reported == offset)) {
-            early.answer = Answer::Kept;
+        early.kept |= sack.is_some_and(|mask| mask.offsets().any(|reported| reported == offset));
+        if early.was_answered {
+            return;
+        }
+        if offset <= LIBUTP {
+            // From here on anybody may keep it.
+            early.was_answered = true;
+            ahead.failures += failure;
+            ahead.ask_at = now.plus((RETRY_ROUNDS * srtt) << (ahead.failures / 2));
+        } else if early.kept {
+            early.was_answered = true;
             ahead.proven = true;
             ahead.limit = limit;
             log!(debug, limit, "the peer keeps what is far ahead");
-        } else if early.answer == Answer::None
-            && (PATIENCE..0x8000).contains(&ack_nr.distance_from(early.instead))
-        {
-            early.answer = Answer::Dropped;
-            ahead.failures += 1;
-            ahead.ask_at = now.plus((RETRY_ROUNDS * srtt) << ahead.failures);
         }
     }
 
@@ -132,7 +131,7 @@ impl Connection {
     pub(super) fn note_turn(&mut self) {
         let Some(early) = self.ahead.early.as_deref().copied() else { return };
         let next = self.outstanding.next();
-        if next == early.seq && early.answer == Answer::Kept {
+        if next == early.seq && early.kept {
             self.sent += early.len as u64;
             self.outstanding.push_kept(early.at, self.sent, early.len);
             self.ahead.early = None;
@@ -157,8 +156,8 @@ impl Connection {
             ahead.proven = false;
             ahead.limit = config_limit;
             ahead.unreported = 0;
-            ahead.failures += 1;
-            ahead.ask_at = cx.now.plus(VOID_PAUSE << ahead.failures);
+            ahead.failures += 2;
+            ahead.ask_at = cx.now.plus(VOID_PAUSE << (ahead.failures / 2));
         }
     }
 
@@ -181,8 +180,12 @@ impl Connection {
     }
 }
 
-/// libutp REORDER_BUFFER_MAX_SIZE: keeps what is less than this ahead of the packet that it expects.
-const DISTANCE: u16 = 1024;
+/// libutp REORDER_BUFFER_MAX_SIZE: keeps what is less than this ahead of the packet that it expects, and so at most
+/// this far ahead of the one that it acknowledges.
+const LIBUTP: u16 = 1024;
+
+/// How far ahead of its turn the question goes: more by a batch, which the peer may take before it reports.
+const DISTANCE: u16 = LIBUTP + 64;
 
 /// libtorrent's ring has a place for so many bytes of its buffer, and ours (one for each KiB) more.
 const BYTES_PER_PACKET: u32 = 1_100;
@@ -193,11 +196,8 @@ const MARGIN: u16 = 3;
 /// Packets in flight from which on a question may be worth it.
 const ASK_FROM: usize = 512;
 
-/// Packets behind the question that may be acknowledged before its answer comes: the path may reorder.
-const PATIENCE: u16 = 16;
-
-/// Questions in vain: losses happen, but nobody is asked for ever.
-const MAX_FAILURES: u8 = 4;
+/// Four questions in vain, or eight if losses may have been why: nobody is asked for ever.
+const MAX_FAILURES: u8 = 8;
 
 /// Round trips until the next question; twice as many after each.
 const RETRY_ROUNDS: u64 = 4;

@@ -276,9 +276,9 @@ impl Connection {
         self.mtu.current() - crate::wire::HEADER_LEN
     }
 
-    /// Payload bytes held, both directions.
+    /// Payload bytes held, both directions, and what a long list of packets out of order takes.
     pub(crate) fn memory(&self) -> usize {
-        self.out.len() + self.incoming.len()
+        self.out.len() + self.incoming.len() + self.incoming.list_len()
     }
 
     /// Whether the endpoint's memory is used up. Told before anything else happens to the connection.
@@ -286,6 +286,7 @@ impl Connection {
         if self.is_short != is_short {
             self.is_short = is_short;
             self.incoming.set_capacity(self.capacity());
+            self.incoming.set_reorder_window(self.config.reorder_window_for(self.capacity()));
         }
     }
 

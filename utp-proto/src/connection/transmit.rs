@@ -125,7 +125,7 @@ impl Connection {
     fn sack_len(&self) -> usize {
         let max = self.config.max_sack;
         // A peer that sends so far ahead is none of those that expect short masks.
-        let wide = self.incoming.was_far() && max >= WIDE_FROM;
+        let wide = self.config.wide_sack && self.incoming.was_far();
         self.incoming.sack_len(usize::from(if wide { WIDE_SACK } else { max }))
     }
 
@@ -487,11 +487,8 @@ impl Connection {
     }
 }
 
-/// Bytes of a mask: what an extension can hold, in whole words...
+/// Bytes of a mask: what an extension can hold, in whole words.
 const WIDE_SACK: u8 = 252;
-
-/// ...unless the configuration asks for shorter ones than by default.
-const WIDE_FROM: u8 = 128;
 
 /// Largest payload of one UDP datagram over IPv4, and so of one GSO send.
 const MAX_RUN: usize = 65_507;
