@@ -20,6 +20,8 @@ use crate::wire::{SackMask, SeqNr};
 pub(super) struct Ahead {
     /// Packets that may be outstanding.
     pub(super) limit: u16,
+    /// From so many on there is something to be thought of: that limit, or a question.
+    pub(super) watch: u16,
     proven: bool,
     /// Boxed: few connections ever have one.
     pub(super) early: Option<Box<Early>>,
@@ -51,6 +53,7 @@ impl Ahead {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             limit: config.max_packets_in_flight,
+            watch: config.max_packets_in_flight,
             proven: false,
             early: None,
             failures: 0,
@@ -69,18 +72,30 @@ impl Connection {
         ring.min(self.config.max_packets_proven).max(self.config.max_packets_in_flight)
     }
 
-    /// Whether to send a packet ahead of its turn now, and how large.
-    pub(super) fn question(&self, now: Time) -> Option<usize> {
+    /// Whether there is anything to ask.
+    fn is_curious(&self) -> bool {
         let ahead = &self.ahead;
-        if self.outstanding.len() < ASK_FROM || ahead.proven || ahead.early.is_some() {
-            return None;
-        }
-        let mss = self.mss();
-        let unsent = (self.out.end() - self.sent) as usize;
-        let wanted = ahead.failures < MAX_FAILURES
-            && now >= ahead.ask_at
+        !ahead.proven
+            && ahead.early.is_none()
+            && ahead.failures < MAX_FAILURES
             && self.config.max_packets_in_flight < LIBUTP - MARGIN
             && self.limit_if_proven() >= DISTANCE
+    }
+
+    /// After any change to what is known.
+    fn set_watch(&mut self) {
+        let limit = self.ahead.limit;
+        self.ahead.watch = if self.is_curious() { limit.min(ASK_FROM) } else { limit };
+    }
+
+    /// Whether to send a packet ahead of its turn now, and how large.
+    #[inline(never)]
+    pub(super) fn question(&self, now: Time) -> Option<usize> {
+        let mss = self.mss();
+        let unsent = (self.out.end() - self.sent) as usize;
+        let wanted = self.is_curious()
+            && self.outstanding.len() >= usize::from(ASK_FROM)
+            && now >= self.ahead.ask_at
             // With a gap open it would be further ahead than it seems.
             && self.recovery.is_none()
             && !self.outstanding.is_torn()
@@ -100,6 +115,7 @@ impl Connection {
             was_answered: false,
         };
         self.ahead.early = Some(Box::new(early));
+        self.set_watch();
         (early.seq, early.start)
     }
 
@@ -125,6 +141,7 @@ impl Connection {
             ahead.limit = limit;
             log!(debug, limit, "the peer keeps what is far ahead");
         }
+        self.set_watch();
     }
 
     /// A new packet has gone: it may be the turn of the one that went ahead, or have been.
@@ -138,6 +155,7 @@ impl Connection {
         } else if next == early.seq.plus(1) {
             self.ahead.early = None;
         }
+        self.set_watch();
     }
 
     /// The peer's window grew beyond what it ever was.
@@ -145,6 +163,7 @@ impl Connection {
         if self.ahead.proven {
             self.ahead.limit = self.limit_if_proven();
         }
+        self.set_watch();
     }
 
     /// So many packets in a row were lost, while more were outstanding than deployed peers take.
@@ -158,6 +177,7 @@ impl Connection {
             ahead.unreported = 0;
             ahead.failures += 2;
             ahead.ask_at = cx.now.plus(VOID_PAUSE << (ahead.failures / 2));
+            self.set_watch();
         }
     }
 
@@ -194,7 +214,7 @@ const BYTES_PER_PACKET: u32 = 1_100;
 const MARGIN: u16 = 3;
 
 /// Packets in flight from which on a question may be worth it.
-const ASK_FROM: usize = 512;
+const ASK_FROM: u16 = 512;
 
 /// Four questions in vain, or eight if losses may have been why: nobody is asked for ever.
 const MAX_FAILURES: u8 = 8;

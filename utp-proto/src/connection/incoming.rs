@@ -91,6 +91,7 @@ impl Connection {
         if header.wnd_size > 0 {
             self.peer_window = header.wnd_size;
             self.largest_window = header.wnd_size;
+            self.raise_packet_limit();
         }
         self.note_timestamps(cx, header);
         self.timers.received = cx.now;

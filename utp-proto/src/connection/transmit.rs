@@ -196,13 +196,15 @@ impl Connection {
 
     /// Something never sent before.
     fn data(&self, now: Time, obstacles: &mut Obstacles) -> Option<Plan> {
-        if let Some(len) = self.question(now)
-            && self.congestion_allows(now, len, obstacles)
-        {
-            return Some(Plan { what: What::Early { len }, size: HEADER_LEN + len, may_fragment: false });
-        }
-        if self.outstanding.len() >= usize::from(self.ahead.limit) {
-            return None;
+        if self.outstanding.len() >= usize::from(self.ahead.watch) {
+            if let Some(len) = self.question(now)
+                && self.congestion_allows(now, len, obstacles)
+            {
+                return Some(Plan { what: What::Early { len }, size: HEADER_LEN + len, may_fragment: false });
+            }
+            if self.outstanding.len() >= usize::from(self.ahead.limit) {
+                return None;
+            }
         }
         let unsent = (self.out.end() - self.sent) as usize;
         if unsent == 0 {
