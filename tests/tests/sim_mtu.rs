@@ -97,7 +97,7 @@ fn what_the_network_says_is_only_a_hint() {
 
 /// Sends until a probe has left; gives it and what left with it.
 fn until_a_probe(p: &mut Puppet) -> (Seen, Vec<Seen>) {
-    p.write(&vec![1; 1_000_000]);
+    p.write(&vec![1; 200_000]);
     let sent = p.take();
     let probe = sent.iter().find(|seen| !seen.raw.extensions.is_empty()).expect("a probe").clone();
     (probe, sent)
