@@ -263,9 +263,9 @@ impl World {
         let conn = self.dialed.get(&(from, to, id.wrapping_add(1)));
         let handle = conn.and_then(|conn| self.conns[*conn].sides[1].as_ref()).map(|side| side.handle);
         // It may be over although the application has not read all of it, and therefore not been told.
-        let live = handle.and_then(|handle| self.hosts[to].endpoint.connection(handle)).is_some_and(
-            |mut connection| !matches!(connection.write(&[]), Err(utp_proto::WriteError::Closed(_))),
-        );
+        let live = handle
+            .and_then(|handle| self.hosts[to].endpoint.connection(handle))
+            .is_some_and(|connection| connection.close_reason().is_none());
         if let Some(monitor) = self.monitor.as_mut().filter(|_| !live) {
             monitor.forget(to, from, id);
         }

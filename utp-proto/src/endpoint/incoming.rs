@@ -53,9 +53,13 @@ impl Endpoint {
     }
 
     fn deliver(&mut self, slot: u32, now: Time, packet: &Packet<'_>, size: usize) {
-        let accepted = self.with(slot, now, |connection, cx| connection.handle_packet(cx, packet, size));
-        if accepted == Some(true) {
+        let Some(entry) = self.connections.get_mut(slot as usize) else { return };
+        entry.connection.set_short(self.memory >= self.config.memory_budget);
+        let mut cx = Context { now, clock: self.clock, pools: &mut self.pools };
+        if entry.connection.handle_packet(&mut cx, packet, size) {
             self.stats.datagrams_accepted += 1;
+            self.settle(slot);
+            // What does not fit does not even wake it: it sends no sooner than it would have.
         } else if packet.header.kind == PacketType::Reset {
             self.stats.resets_ignored += 1;
         }
