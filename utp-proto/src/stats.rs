@@ -66,6 +66,8 @@ pub struct ConnectionStats {
     pub overflow_packets: u64,
     /// Largest UDP payload in use, bytes.
     pub mtu: u64,
+    /// Packets held back for a round trip, to find out whether the peer acknowledges what it has not got.
+    pub withheld: u64,
     /// Path-MTU probes sent.
     pub mtu_probes_sent: u64,
     /// Path-MTU probes lost.

@@ -3,6 +3,9 @@
 //! A sample is the difference of two unsynchronised 32-bit clocks. Its absolute value means nothing,
 //! and it wraps; the lowest one of the last minutes is the delay of the empty path, and what the present
 //! ones are above it is queueing (RFC 6817 2.4).
+//!
+//! The sample is the peer's word. A peer that understates it would be sent more than its share, so that a queue which
+//! round trips show, and which the way back does not explain, counts whatever the peer says.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +16,35 @@ use super::Ack;
 pub(super) struct DelayFilter {
     ours: BaseHistory,
     theirs: BaseHistory,
-    recent: [(u32, Option<Instant>); CURRENT_FILTER],
-    next: usize,
+    recent: Recent,
     drift: DriftGuard,
+    /// Round trips, of the same age as the delays: a queue that stands for minutes must not become their base.
+    round_trip: BaseHistory,
+    recent_round_trips: Recent,
+    /// What the peer's samples say.
+    reported: u64,
     queueing: u64,
+}
+
+/// The last few values and when they came.
+#[derive(Debug, Default)]
+struct Recent {
+    values: [(u32, Option<Instant>); CURRENT_FILTER],
+    next: usize,
+}
+
+impl Recent {
+    fn push(&mut self, now: Instant, value: u32) {
+        self.values[self.next] = (value, Some(now));
+        self.next = (self.next + 1) % CURRENT_FILTER;
+    }
+
+    /// How far the lowest of those that are not older than `span` is above `base`; 0 if there is none.
+    fn lowest_above(&self, base: u32, now: Instant, span: Duration) -> u32 {
+        let young = |at: &Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) <= span);
+        let values = self.values.iter().filter(|(_, at)| young(at));
+        values.map(|&(value, _)| above(value, base)).min().unwrap_or(0)
+    }
 }
 
 impl DelayFilter {
@@ -24,9 +52,11 @@ impl DelayFilter {
         Self {
             ours: BaseHistory::new(now),
             theirs: BaseHistory::new(now),
-            recent: [(0, None); CURRENT_FILTER],
-            next: 0,
+            recent: Recent::default(),
             drift: DriftGuard::new(now),
+            round_trip: BaseHistory::new(now),
+            recent_round_trips: Recent::default(),
+            reported: 0,
             queueing: 0,
         }
     }
@@ -46,26 +76,33 @@ impl DelayFilter {
                 self.ours.shift(dropped);
             }
         }
-        let Some(sample) = ack.delay else { return self.queueing };
-        self.ours.update(ack.now, sample);
-        self.drift.update(ack.now, sample);
-        self.recent[self.next] = (sample, Some(ack.now));
-        self.next = (self.next + 1) % CURRENT_FILTER;
-        let base = self.base();
         // The filter is the minimum of the last few, none older than a round trip or so.
-        let oldest = ack.srtt.max(MIN_FILTER_SPAN);
-        let current = self
-            .recent
-            .iter()
-            .filter(|(_, at)| at.is_some_and(|at| ack.now.saturating_duration_since(at) <= oldest))
-            .map(|&(delay, _)| above(delay, base))
-            .min()
-            .unwrap_or(0);
+        let span = ack.srtt.max(MIN_FILTER_SPAN);
+        if let Some(sample) = ack.delay {
+            self.ours.update(ack.now, sample);
+            self.drift.update(ack.now, sample);
+            self.recent.push(ack.now, sample);
+            let current = self.recent.lowest_above(self.base(), ack.now, span);
+            self.reported = u64::from(current) + self.drift.penalty();
+        }
         // No queue can be longer than the round trip that went through it.
         let bound = ack.rtt.unwrap_or(ack.srtt).as_micros() as u64;
-        let queueing = u64::from(current) + self.drift.penalty();
-        self.queueing = if bound > 0 { queueing.min(bound) } else { queueing };
+        let reported = if bound > 0 { self.reported.min(bound) } else { self.reported };
+        self.queueing = reported.max(self.undeniable(ack, span));
         self.queueing
+    }
+
+    /// What is left of the queue that round trips show after all that may not be ours.
+    fn undeniable(&mut self, ack: &Ack, span: Duration) -> u64 {
+        if let Some(rtt) = ack.rtt {
+            let rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX >> 1);
+            self.round_trip.update(ack.now, rtt);
+            self.recent_round_trips.push(ack.now, rtt);
+        }
+        let all = u64::from(self.recent_round_trips.lowest_above(self.round_trip.lowest(), ack.now, span));
+        let back = ack.reverse_delay.map_or(0, |delay| u64::from(above(delay, self.theirs.lowest())));
+        // The peer has a part in the measurement of the way back too.
+        all.saturating_sub(back.min(all / 2) + HELD_BACK)
     }
 }
 
@@ -188,6 +225,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// RFC 6817 CURRENT_FILTER; libutp and libtorrent take 3.
 const CURRENT_FILTER: usize = 4;
+
+/// Microseconds that round trips may be longer for other reasons: a peer holds acknowledgements back (ours and
+/// libutp's 10 ms at most; librqbit's 40 ms, but not those of full packets).
+const HELD_BACK: u64 = 10_000;
 
 /// Acknowledgements of a batch come together: on very short paths look back this far at least.
 const MIN_FILTER_SPAN: Duration = Duration::from_millis(1);

@@ -244,6 +244,13 @@ impl Connection {
         let flight_before = self.outstanding.in_flight();
         let evidence = Evidence { now: cx.now, min_rtt: self.rtt.min(), echo: self.echo(cx, header) };
         let acked = self.outstanding.acknowledge(&evidence, cumulative, sack);
+        if acked.forged {
+            log!(debug, remote = %self.remote, "acknowledges what was not sent");
+            return self.close_with(cx, CloseReason::Violation);
+        }
+        if acked.missed {
+            self.note_honesty();
+        }
         if acked.packets > 0 || cumulative > 0 {
             self.note_delivery(cx, header, &acked, &evidence, flight_before);
         }
@@ -290,6 +297,10 @@ impl Connection {
             return Losses::default();
         }
         self.duplicate_acks = self.duplicate_acks.saturating_add(1);
+        if self.duplicate_acks == DUPLICATE_ACKS && self.outstanding.release() {
+            self.note_honesty();
+            return Losses::default();
+        }
         if self.duplicate_acks == DUPLICATE_ACKS { self.outstanding.oldest_lost() } else { Losses::default() }
     }
 
@@ -307,6 +318,7 @@ impl Connection {
         match sample {
             Some(rtt) => {
                 self.rtt.sample(now, rtt);
+                self.honesty.note_rtt(rtt);
                 self.rtt.reset_backoff();
             }
             None => self.rtt.acknowledged(),

@@ -69,6 +69,10 @@ pub(crate) struct Acked {
     pub(crate) spurious_resends: u32,
     /// An original arrived that had been sent again: those behind it may have, too.
     pub(crate) premature: bool,
+    /// It acknowledges a packet that was never sent.
+    pub(crate) forged: bool,
+    /// The packet that was held back is reported missing.
+    pub(crate) missed: bool,
 }
 
 /// What tells to which transmission of a packet an acknowledgement is the answer.
@@ -125,6 +129,8 @@ pub(crate) struct Outstanding {
     large_in_doubt: u32,
     /// Latest transmission known to have been delivered.
     delivered: Option<u64>,
+    /// Has its number and was not sent, until the peer reports it missing (see `honesty.rs`).
+    held: Option<SeqNr>,
     /// How far behind the oldest missing packet the peer's masks are known to reach, in packets: silence
     /// about what lies further means nothing.
     mask_reach: u16,
@@ -152,6 +158,7 @@ impl Outstanding {
             sacked: 0,
             large_in_doubt: 0,
             delivered: None,
+            held: None,
             mask_reach: 8 * LEAST_MASK,
             scanned: 0,
             threshold: PACKET_THRESHOLD,
@@ -240,9 +247,50 @@ impl Outstanding {
         self.sacked > 0 || !self.lost.is_empty()
     }
 
+    /// Gives a packet its number without sending it.
+    pub(crate) fn hold(&mut self, now: Time, end: u64, len: usize) {
+        let seq = self.next();
+        let len = len as u16;
+        self.packets.push_back(Sent {
+            end,
+            at: now,
+            tx: 0,
+            previous_tx: 0,
+            len,
+            status: Status::Lost,
+            transmissions: 0,
+            fin: false,
+            probe: false,
+        });
+        self.unacked += u64::from(len);
+        self.held = Some(seq);
+    }
+
+    /// The packet that is held back.
+    pub(crate) fn held(&self) -> Option<SeqNr> {
+        self.held
+    }
+
+    /// The packet that was held back is to be sent first of all; whether there was one.
+    pub(crate) fn release(&mut self) -> bool {
+        let Some(seq) = self.held.take() else { return false };
+        self.lost.push_front(seq);
+        true
+    }
+
+    /// Whether the peer has something that was sent after the packet held back, and not that.
+    fn is_held_missed(&self) -> bool {
+        let Some(held) = self.held else { return false };
+        let behind = usize::from(held.distance_from(self.una)) + 1;
+        self.packets.iter().skip(behind).any(|packet| packet.status == Status::Sacked)
+    }
+
     /// Records that a packet went out again.
     pub(crate) fn resend(&mut self, now: Time, seq: SeqNr) {
         let tx = self.log_transmission(seq);
+        if self.held == Some(seq) {
+            self.held = None;
+        }
         let Some(packet) = self.get_mut(seq) else { return };
         packet.at = now;
         packet.previous_tx = std::mem::replace(&mut packet.tx, tx);
@@ -323,6 +371,9 @@ impl Outstanding {
                 }
             }
         }
+        if self.held.is_some() && self.is_held_missed() {
+            acked.missed = self.release();
+        }
         self.trim();
         acked
     }
@@ -356,6 +407,7 @@ impl Outstanding {
             acked.probe = Some(seq);
         }
         acked.newest = acked.newest.max(packet.at);
+        acked.forged |= packet.transmissions == 0;
         acked.resent |= resent;
         if usize::from(packet.len) > ALWAYS_PASSES {
             self.large_in_doubt = 0;
@@ -511,6 +563,7 @@ impl Outstanding {
         let mut losses = Losses::default();
         let reneged = self.packets.front().is_some_and(|p| p.status == Status::Sacked);
         self.lost.clear();
+        self.held = None; // it goes with the others
         for index in 0..self.packets.len() {
             let seq = self.una.plus(index as u16);
             let Some(packet) = self.packets.get_mut(index) else { break };
@@ -540,7 +593,9 @@ impl Outstanding {
         for &seq in &lost {
             let next_tx = self.log_base + self.log.len() as u64;
             let Some(packet) = self.get_mut(seq) else { continue };
-            if packet.status == Status::Lost {
+            if packet.transmissions == 0 {
+                self.lost.push_back(seq);
+            } else if packet.status == Status::Lost {
                 packet.status = Status::InFlight;
                 packet.tx = next_tx;
                 let len = u64::from(packet.len);

@@ -19,6 +19,7 @@ mod tests;
 mod view;
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -107,6 +108,8 @@ pub struct Endpoint {
     table: Table,
     cookies: Cookies,
     past: Past,
+    /// For what peers must not foresee and is not worth random numbers.
+    secret: Keyed,
     connections: Slab<Box<Slot>>,
     generation: u32,
     /// Slots that something happened to since they last had nothing to send.
@@ -153,6 +156,7 @@ impl Endpoint {
             clock,
             table: Table::new(hasher, micros(config.linger), config.half_open_limit),
             cookies: Cookies::new(Keyed::new(rng.u64(), rng.u64()), micros(config.half_open_timeout)),
+            secret: hasher,
             past: Past::new(hasher, micros(config.half_open_timeout)),
             connections: Slab::new(),
             generation: 0,
@@ -420,9 +424,10 @@ impl Endpoint {
         now
     }
 
-    fn insert(&mut self, key: Key, connection: Machine) -> ConnectionHandle {
+    fn insert(&mut self, key: Key, mut connection: Machine) -> ConnectionHandle {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
+        connection.set_secret(self.secret.hash_one(generation));
         let slot = self.connections.insert(Box::new(Slot {
             generation,
             is_ready: false,
@@ -492,7 +497,8 @@ impl Endpoint {
         }
         self.table.insert_linger(self.now, key, linger);
         // The peer should know, unless it knows already or was never there.
-        let tell = reason == CloseReason::Aborted || (reason == CloseReason::Finished && !finished);
+        let ours = matches!(reason, CloseReason::Aborted | CloseReason::Violation);
+        let tell = ours || (reason == CloseReason::Finished && !finished);
         if tell && (connection.state.was_established() || connection.peer_syn.is_some()) {
             let to = connection.remote;
             let header = Header { kind: PacketType::Reset, connection_id: send, ..blank(next, last) };
