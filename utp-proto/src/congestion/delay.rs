@@ -18,32 +18,41 @@ pub(super) struct DelayFilter {
     theirs: BaseHistory,
     recent: Recent,
     drift: DriftGuard,
-    /// Round trips, of the same age as the delays: a queue that stands for minutes must not become their base.
-    round_trip: BaseHistory,
-    recent_round_trips: Recent,
+    /// Smallest round trip of this half of the base history and of the one before: a queue that stands for minutes must
+    /// not become the base. Microseconds.
+    round_trip: [u32; 2],
+    half_since: Instant,
     /// What the peer's samples say.
     reported: u64,
     queueing: u64,
 }
 
-/// The last few values and when they came.
+/// The last few samples and when they came.
 #[derive(Debug, Default)]
 struct Recent {
-    values: [(u32, Option<Instant>); CURRENT_FILTER],
+    values: [(Option<u32>, Option<u32>, Option<Instant>); CURRENT_FILTER],
     next: usize,
 }
 
 impl Recent {
-    fn push(&mut self, now: Instant, value: u32) {
-        self.values[self.next] = (value, Some(now));
+    fn push(&mut self, now: Instant, delay: Option<u32>, round_trip: Option<u32>) {
+        self.values[self.next] = (delay, round_trip, Some(now));
         self.next = (self.next + 1) % CURRENT_FILTER;
     }
 
-    /// How far the lowest of those that are not older than `span` is above `base`; 0 if there is none.
-    fn lowest_above(&self, base: u32, now: Instant, span: Duration) -> u32 {
-        let young = |at: &Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) <= span);
-        let values = self.values.iter().filter(|(_, at)| young(at));
-        values.map(|&(value, _)| above(value, base)).min().unwrap_or(0)
+    /// How far the lowest delay and the lowest round trip of those that are not older than `span` are above their
+    /// bases; 0 if there is none.
+    fn lowest_above(&self, bases: [u32; 2], now: Instant, span: Duration) -> [u64; 2] {
+        let young = |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) <= span);
+        let mut lowest = [None; 2];
+        for (delay, round_trip, _) in self.values.iter().filter(|value| young(value.2)) {
+            for (value, (base, lowest)) in [delay, round_trip].into_iter().zip(bases.iter().zip(&mut lowest))
+            {
+                let over = value.map(|value| u64::from(above(value, *base)));
+                *lowest = over.into_iter().chain(*lowest).min();
+            }
+        }
+        lowest.map(|value| value.unwrap_or(0))
     }
 }
 
@@ -54,8 +63,8 @@ impl DelayFilter {
             theirs: BaseHistory::new(now),
             recent: Recent::default(),
             drift: DriftGuard::new(now),
-            round_trip: BaseHistory::new(now),
-            recent_round_trips: Recent::default(),
+            round_trip: [u32::MAX; 2],
+            half_since: now,
             reported: 0,
             queueing: 0,
         }
@@ -76,33 +85,37 @@ impl DelayFilter {
                 self.ours.shift(dropped);
             }
         }
-        // The filter is the minimum of the last few, none older than a round trip or so.
-        let span = ack.srtt.max(MIN_FILTER_SPAN);
         if let Some(sample) = ack.delay {
             self.ours.update(ack.now, sample);
             self.drift.update(ack.now, sample);
-            self.recent.push(ack.now, sample);
-            let current = self.recent.lowest_above(self.base(), ack.now, span);
-            self.reported = u64::from(current) + self.drift.penalty();
+        }
+        let round_trip = ack.rtt.map(|rtt| rtt.as_micros().min(1 << 30) as u32);
+        self.note_round_trip(ack.now, round_trip);
+        self.recent.push(ack.now, ack.delay, round_trip);
+        // The filter is the minimum of the last few, none older than a round trip or so.
+        let span = ack.srtt.max(MIN_FILTER_SPAN);
+        let shortest = self.round_trip[0].min(self.round_trip[1]);
+        let [delay, all] = self.recent.lowest_above([self.base(), shortest], ack.now, span);
+        if ack.delay.is_some() {
+            self.reported = delay + self.drift.penalty();
         }
         // No queue can be longer than the round trip that went through it.
         let bound = ack.rtt.unwrap_or(ack.srtt).as_micros() as u64;
         let reported = if bound > 0 { self.reported.min(bound) } else { self.reported };
-        self.queueing = reported.max(self.undeniable(ack, span));
+        // What is left of the queue that round trips show after all that may not be ours. The peer has a part in the
+        // measurement of the way back too.
+        let back = ack.reverse_delay.map_or(0, |delay| u64::from(above(delay, self.theirs.lowest())));
+        let undeniable = all.saturating_sub(back.min(all / 2) + HELD_BACK);
+        self.queueing = reported.max(undeniable);
         self.queueing
     }
 
-    /// What is left of the queue that round trips show after all that may not be ours.
-    fn undeniable(&mut self, ack: &Ack, span: Duration) -> u64 {
-        if let Some(rtt) = ack.rtt {
-            let rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX >> 1);
-            self.round_trip.update(ack.now, rtt);
-            self.recent_round_trips.push(ack.now, rtt);
+    fn note_round_trip(&mut self, now: Instant, round_trip: Option<u32>) {
+        if now.saturating_duration_since(self.half_since) >= MINUTE * BASE_HISTORY as u32 / 2 {
+            self.round_trip = [u32::MAX, self.round_trip[0]];
+            self.half_since = now;
         }
-        let all = u64::from(self.recent_round_trips.lowest_above(self.round_trip.lowest(), ack.now, span));
-        let back = ack.reverse_delay.map_or(0, |delay| u64::from(above(delay, self.theirs.lowest())));
-        // The peer has a part in the measurement of the way back too.
-        all.saturating_sub(back.min(all / 2) + HELD_BACK)
+        self.round_trip[0] = self.round_trip[0].min(round_trip.unwrap_or(u32::MAX));
     }
 }
 

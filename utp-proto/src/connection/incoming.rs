@@ -299,6 +299,7 @@ impl Connection {
         self.duplicate_acks = self.duplicate_acks.saturating_add(1);
         if self.duplicate_acks == DUPLICATE_ACKS && self.outstanding.release() {
             self.note_honesty();
+            self.timers.tail_due = true; // nothing leaves the window before it arrives
             return Losses::default();
         }
         if self.duplicate_acks == DUPLICATE_ACKS { self.outstanding.oldest_lost() } else { Losses::default() }
