@@ -183,6 +183,8 @@ struct Timers {
     persist_due: bool,
     /// Closed by the application and all acknowledged: wait for the peer's FIN until then.
     linger_until: Option<Time>,
+    /// Closed by the application with something still to be delivered: since when how little of it was acknowledged.
+    orphan: Option<(Time, u64)>,
 }
 
 impl Connection {
@@ -377,6 +379,7 @@ impl Timers {
             persist_backoff: 0,
             persist_due: false,
             linger_until: None,
+            orphan: None,
         }
     }
 }
