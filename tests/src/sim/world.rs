@@ -238,6 +238,18 @@ impl World {
         self.sides.retain(|(at, _), _| *at != host.0);
     }
 
+    /// A host sleeps: it does nothing and hears nothing, and knows everything when it wakes.
+    pub fn suspend(&mut self, host: HostId, asleep: bool) {
+        self.hosts[host.0].dead = asleep;
+        self.hosts[host.0].dirty = true;
+    }
+
+    /// A host's clock jumps.
+    pub fn step_clock(&mut self, host: HostId, by: Duration, back: bool) {
+        self.hosts[host.0].clock.step(by, back);
+        self.hosts[host.0].dirty = true;
+    }
+
     /// A new process on a host that was [killed](Self::kill), at the same address.
     pub fn restart(&mut self, host: HostId, config: Config) {
         let seed = Random::new(self.seed, HOST_STREAMS + 1000 + self.network.trace.count()).seed();
