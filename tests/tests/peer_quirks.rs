@@ -320,7 +320,7 @@ fn a_peer_that_cuts_a_packet_anew_under_an_old_number_cannot_change_what_was_rec
 fn whoever_acknowledges_transfers_complete_with_no_more_packets_out_than_he_keeps() {
     for flavour in ALL {
         let mut config = Config::default();
-        config.send_buffer(4 << 20).unwrap();
+        config.send_buffer(4 << 20).unwrap().distrust(false); // every packet in its turn
         config.congestion(Arc::new(FixedWindow { bytes: 4 << 20 }));
         let mut p = Puppet::of(flavour, config);
         p.window = 8 << 20;

@@ -106,6 +106,7 @@ pub(crate) struct Counters {
     pub(crate) duplicate_packets: u64,
     pub(crate) invalid_packets: u64,
     pub(crate) overflow_packets: u64,
+    pub(crate) withheld: u64,
 }
 
 impl Counters {
@@ -113,6 +114,7 @@ impl Counters {
     pub(crate) fn stats(&self) -> ConnectionStats {
         ConnectionStats {
             packets_sent: self.packets_sent,
+            withheld: self.withheld,
             packets_received: self.packets_received,
             data_packets_sent: self.data_packets_sent,
             data_packets_received: self.data_packets_received,

@@ -14,6 +14,7 @@
 
 use super::Connection;
 use crate::time::Time;
+use crate::wire::SeqNr;
 
 /// When the next test is due.
 #[derive(Debug, Clone, Copy)]
@@ -76,10 +77,15 @@ impl Connection {
     fn withhold(&mut self, now: Time, len: usize) {
         let flight = self.outstanding.len();
         let unsent = (self.out.end() - self.sent) as usize;
-        let is_bulk = len == self.mss() && flight >= FIRST / 2 && unsent >= FIRST.max(2 * flight) * len;
+        let goes_on = unsent >= FIRST * len && (self.wants_write || unsent >= 2 * flight * len);
+        let is_bulk = len == self.mss() && flight >= FIRST / 2 && goes_on;
         let is_calm = self.recovery.is_none() && self.timers.after_rto.is_none() && !self.timers.tail_due;
         let fits = self.outstanding.unacked() + 2 * len as u64 <= u64::from(self.peer_window)
-            && flight + 2 <= usize::from(self.packet_limit());
+            && flight + 2 <= usize::from(self.ahead.limit);
+        // What went ahead of its turn counts on the size of all packets before it.
+        let next = self.outstanding.next();
+        let keeps = |seq: SeqNr, size| size == len && (2..0x8000).contains(&seq.distance_from(next));
+        let fits = fits && self.ahead.early.as_ref().is_none_or(|early| keeps(early.seq, early.len));
         if !self.config.distrust || !is_bulk || !is_calm || !fits || self.outstanding.held().is_some() {
             return;
         }
@@ -96,8 +102,8 @@ impl Connection {
 }
 
 /// A flight of so many packets is the first to be tested, or of half as many more: the second of a connection. Half of
-/// it is the shortest ever, and twice the flight has to be there still to be sent, so that the end of a transfer waits
-/// for no test.
+/// it is the shortest ever, and twice the flight has to be there still to be sent, or the application to have more, so
+/// that the end of a transfer waits for no test.
 const FIRST: usize = 16;
 
 /// DATA packets between two tests on average, at least...

@@ -297,7 +297,8 @@ impl Connection {
             return Losses::default();
         }
         self.duplicate_acks = self.duplicate_acks.saturating_add(1);
-        if self.duplicate_acks == DUPLICATE_ACKS && self.outstanding.release() {
+        let is_held = self.outstanding.held() == Some(self.outstanding.una());
+        if self.duplicate_acks == DUPLICATE_ACKS && is_held && self.outstanding.release() {
             self.note_honesty();
             self.timers.tail_due = true; // nothing leaves the window before it arrives
             return Losses::default();

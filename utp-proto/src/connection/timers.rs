@@ -191,8 +191,9 @@ impl Connection {
                 if self.acked - before >= ORPHAN_PACKETS * self.mss() as u64 {
                     self.timers.orphan = Some((cx.now, self.acked));
                 } else {
-                    // It says that it lives, but nobody would ever know for what.
-                    self.close_with(cx, CloseReason::Aborted);
+                    // If it says that it lives, nobody knows for what.
+                    let silent = cx.now.since(self.timers.received) >= micros(self.config.give_up_after);
+                    self.close_with(cx, if silent { CloseReason::TimedOut } else { CloseReason::Aborted });
                 }
             }
             Timer::Linger => {
