@@ -1,6 +1,6 @@
 //! Tests of uTP for Rust. `CHECKLIST.md` says which behaviour each of them covers.
 
-#![deny(unsafe_code)] // but for the C interface of libutp, in `interop::libutp::ffi`
+#![deny(unsafe_code)] // but for the C interface of libutp, in `interop::libutp::ffi`, and an allocator
 
 #[cfg(feature = "interop")]
 pub mod bench;
@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod congestion;
 #[cfg(feature = "interop")]
 pub mod core_bench;
+pub mod counting;
 pub mod fuzz;
 #[cfg(feature = "interop")]
 pub mod interop;

@@ -1,45 +1,16 @@
 //! What connections cost, counted by the allocator, and the budget of an endpoint.
 
-#![allow(unsafe_code)] // a global allocator is unsafe by nature
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use utp_proto::{Config, ConnectionHandle, Endpoint};
+use utp_tests::counting::{Counting, held};
 use utp_tests::sim::{Link, Reading, Script, World};
-
-/// Counts the bytes that each thread has, by the size asked for.
-struct Counting;
-
-thread_local! {
-    static BYTES: Cell<isize> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is passed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + layout.size() as isize));
-        // SAFETY: as above.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() - layout.size() as isize));
-        // SAFETY: as above.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
-
-fn held() -> isize {
-    BYTES.with(Cell::get)
-}
 
 const SEGMENTS: NonZeroUsize = NonZeroUsize::new(64).unwrap();
 

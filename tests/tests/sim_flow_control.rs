@@ -14,6 +14,7 @@ const FULL: usize = 1000;
 fn config() -> Config {
     let mut config = Config::default();
     config.initial_datagram(FULL + 20).unwrap().max_datagram(FULL + 20, FULL + 20).unwrap().pacing(false);
+    config.distrust(false); // every packet in its turn
     config.congestion(Arc::new(FixedWindow { bytes: 1 << 30 }));
     config
 }

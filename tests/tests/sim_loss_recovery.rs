@@ -484,7 +484,9 @@ fn losses_of_every_kind_cost_no_byte_whoever_acknowledges() {
             ("every other one of a burst", |n| (50..150).contains(&n) && n % 2 == 0),
             ("the first ones", |n| n < 6),
         ] {
-            let mut p = Puppet::of(flavour, Config::default());
+            let mut config = Config::default();
+            config.distrust(false); // what is lost is counted in packets
+            let mut p = Puppet::of(flavour, config);
             p.accept();
             let outcome = p.download(400_000, ms(20), lost);
             println!("{flavour:?}, {name}: {outcome:?} {:?}", p.stats());

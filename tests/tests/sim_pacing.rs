@@ -20,7 +20,7 @@ fn burst(p: &mut Puppet, span: Duration) -> usize {
 fn paced(packets: u64) -> Puppet {
     let mut config = Config::default();
     config.initial_datagram(1020).unwrap().max_datagram(1020, 1020).unwrap();
-    config.congestion(Arc::new(FixedWindow { bytes: packets * 1000 }));
+    config.congestion(Arc::new(FixedWindow { bytes: packets * 1000 })).distrust(false);
     let mut p = Puppet::new(config);
     p.rtt = ms(100);
     p.accept();

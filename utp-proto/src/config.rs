@@ -41,6 +41,7 @@ pub struct Config {
     pub(crate) ack_delay: Duration,
     pub(crate) nagle: bool,
     pub(crate) pacing: bool,
+    pub(crate) distrust: bool,
     pub(crate) initial_datagram: usize,
     pub(crate) max_datagram_v4: usize,
     pub(crate) max_datagram_v6: usize,
@@ -80,6 +81,7 @@ impl Default for Config {
             ack_delay: Duration::from_millis(5),
             nagle: true,
             pacing: true,
+            distrust: true,
             initial_datagram: 1232,
             max_datagram_v4: 1472,
             max_datagram_v6: 1452,
@@ -340,6 +342,16 @@ impl Config {
     /// Spread packets over the round trip instead of sending a window at once. Default true.
     pub fn pacing(&mut self, on: bool) -> &mut Self {
         self.pacing = on;
+        self
+    }
+
+    /// Find out whether peers acknowledge what they have not got, to be sent more than their share. Default true: of a
+    /// long flight one packet is held back for a round trip now and then, which an honest peer takes for reordering,
+    /// and a connection whose peer acknowledges it all the same ends with
+    /// [`CloseReason::Violation`](crate::CloseReason::Violation). Off: for peers that are known, or that cannot
+    /// reorder.
+    pub fn distrust(&mut self, on: bool) -> &mut Self {
+        self.distrust = on;
         self
     }
 

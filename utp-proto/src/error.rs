@@ -31,6 +31,10 @@ pub enum CloseReason {
     /// still sending and gave up waiting for its end.
     #[error("connection aborted locally")]
     Aborted,
+    /// The peer acknowledged a packet that had not been sent: it lies about what it has received, to be sent
+    /// more than the path takes. It is told with a RESET.
+    #[error("peer acknowledged what was not sent")]
+    Violation,
 }
 
 impl CloseReason {
@@ -44,6 +48,7 @@ impl CloseReason {
             Self::TimedOut => io::ErrorKind::TimedOut,
             Self::Unreachable => io::ErrorKind::HostUnreachable,
             Self::Aborted => io::ErrorKind::ConnectionAborted,
+            Self::Violation => io::ErrorKind::InvalidData,
         }
     }
 }

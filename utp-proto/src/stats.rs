@@ -66,6 +66,8 @@ pub struct ConnectionStats {
     pub overflow_packets: u64,
     /// Largest UDP payload in use, bytes.
     pub mtu: u64,
+    /// Packets held back for a round trip, to find out whether the peer acknowledges what it has not got.
+    pub withheld: u64,
     /// Path-MTU probes sent.
     pub mtu_probes_sent: u64,
     /// Path-MTU probes lost.
@@ -104,6 +106,7 @@ pub(crate) struct Counters {
     pub(crate) duplicate_packets: u64,
     pub(crate) invalid_packets: u64,
     pub(crate) overflow_packets: u64,
+    pub(crate) withheld: u64,
 }
 
 impl Counters {
@@ -111,6 +114,7 @@ impl Counters {
     pub(crate) fn stats(&self) -> ConnectionStats {
         ConnectionStats {
             packets_sent: self.packets_sent,
+            withheld: self.withheld,
             packets_received: self.packets_received,
             data_packets_sent: self.data_packets_sent,
             data_packets_received: self.data_packets_received,

@@ -36,6 +36,11 @@ impl Clock {
         guess
     }
 
+    /// From now on it shows so much more, or less.
+    pub(crate) fn step(&mut self, by: Duration, back: bool) {
+        self.origin = if back { self.origin - by } else { self.origin + by };
+    }
+
     fn scale(&self, now: Duration) -> Duration {
         if self.ppm == 0 {
             return now;

@@ -243,6 +243,18 @@ impl World {
         self.sides.retain(|(at, _), _| *at != host.0);
     }
 
+    /// A host sleeps: it does nothing and hears nothing, and knows everything when it wakes.
+    pub fn suspend(&mut self, host: HostId, asleep: bool) {
+        self.hosts[host.0].dead = asleep;
+        self.hosts[host.0].dirty = true;
+    }
+
+    /// A host's clock jumps.
+    pub fn step_clock(&mut self, host: HostId, by: Duration, back: bool) {
+        self.hosts[host.0].clock.step(by, back);
+        self.hosts[host.0].dirty = true;
+    }
+
     /// A new process on a host that was [killed](Self::kill), at the same address.
     pub fn restart(&mut self, host: HostId, config: Config) {
         let seed = Random::new(self.seed, HOST_STREAMS + 1000 + self.network.trace.count()).seed();
@@ -275,9 +287,9 @@ impl World {
         let conn = self.dialed.get(&(from, to, id.wrapping_add(1)));
         let handle = conn.and_then(|conn| self.conns[*conn].sides[1].as_ref()).map(|side| side.handle);
         // It may be over although the application has not read all of it, and therefore not been told.
-        let live = handle.and_then(|handle| self.hosts[to].endpoint.connection(handle)).is_some_and(
-            |mut connection| !matches!(connection.write(&[]), Err(utp_proto::WriteError::Closed(_))),
-        );
+        let live = handle
+            .and_then(|handle| self.hosts[to].endpoint.connection(handle))
+            .is_some_and(|connection| connection.close_reason().is_none());
         if let Some(monitor) = self.monitor.as_mut().filter(|_| !live) {
             monitor.forget(to, from, id);
         }

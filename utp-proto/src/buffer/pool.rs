@@ -44,8 +44,19 @@ pub(crate) struct Pool<const LIMIT: usize> {
 impl<const LIMIT: usize> Pool<LIMIT> {
     /// An empty vector with room for `capacity` bytes at least.
     pub(crate) fn take(&mut self, capacity: usize) -> Vec<u8> {
+        self.take_up_to(capacity, usize::MAX)
+    }
+
+    /// The same, with room for `most` bytes at most.
+    pub(crate) fn take_up_to(&mut self, capacity: usize, most: usize) -> Vec<u8> {
         let from = self.spare.len().saturating_sub(SEARCH);
-        let fits = self.spare.iter().enumerate().skip(from).rev().find(|(_, v)| v.capacity() >= capacity);
+        let fits = self
+            .spare
+            .iter()
+            .enumerate()
+            .skip(from)
+            .rev()
+            .find(|(_, v)| (capacity..=most).contains(&v.capacity()));
         match fits.map(|(i, _)| i) {
             Some(i) => {
                 let block = self.spare.swap_remove_back(i).unwrap_or_default();

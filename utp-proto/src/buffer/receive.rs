@@ -7,7 +7,8 @@ use super::Pools;
 use super::pool::Slots;
 use crate::wire::SeqNr;
 
-/// Reassembly and receive queue. Memory is bounded by the capacity plus [`SLACK`], for any input.
+/// Reassembly and receive queue. For any input, payload is bounded by the capacity plus [`SLACK`], and the memory of its
+/// blocks by an eighth of the capacity more ([`limit`](Self::limit)).
 #[derive(Debug)]
 pub(crate) struct ReceiveBuffer {
     /// In order and not yet read.
@@ -16,6 +17,8 @@ pub(crate) struct ReceiveBuffer {
     ahead: Slots,
     ahead_packets: usize,
     ahead_bytes: usize,
+    /// Memory of the blocks that those are in.
+    ahead_memory: usize,
     /// The packet that would be in order.
     next: SeqNr,
     /// Sequence number of the peer's FIN, once seen.
@@ -52,6 +55,7 @@ impl ReceiveBuffer {
             ahead: VecDeque::new(),
             ahead_packets: 0,
             ahead_bytes: 0,
+            ahead_memory: 0,
             next,
             fin: None,
             capacity,
@@ -169,6 +173,7 @@ impl ReceiveBuffer {
         pools.give_slots(std::mem::take(&mut self.ahead));
         self.ahead_packets = 0;
         self.ahead_bytes = 0;
+        self.ahead_memory = 0;
     }
 
     /// Takes a DATA (or FIN) packet.
@@ -234,8 +239,7 @@ impl ReceiveBuffer {
         // The slot list starts one behind `next`: each step takes its front.
         while let Some(slot) = self.ahead.pop_front() {
             let Some(packet) = slot else { break };
-            self.ahead_packets -= 1;
-            self.ahead_bytes -= packet.len();
+            self.uncount(&packet);
             self.next = self.next.plus(1);
             bytes += packet.len();
             self.deliver(pools, &packet);
@@ -252,22 +256,62 @@ impl ReceiveBuffer {
             self.ahead = pools.take_slots();
         }
         if self.ahead.len() <= slot {
+            let missing = (slot + 1).saturating_sub(self.ahead.capacity());
+            if missing > 0 {
+                // Not doubling: it may be large already.
+                self.ahead.reserve_exact((slot + 1).next_multiple_of(SLOTS) - self.ahead.len());
+            }
             self.ahead.resize_with(slot + 1, || None);
         }
-        match self.ahead.get_mut(slot) {
-            Some(empty @ None) => {
-                let mut packet = match payload.len() {
-                    small @ ..SMALL_PACKET => Vec::with_capacity(small),
-                    len => pools.packets.take(len.max(FULL_PACKET)),
-                };
-                packet.extend_from_slice(payload);
-                *empty = Some(packet);
-                self.ahead_packets += 1;
-                self.ahead_bytes += payload.len();
-                self.was_far |= slot >= FAR;
-                Arrival::OutOfOrder
-            }
-            _ => Arrival::Duplicate, // the first copy received is the one that counts
+        if !matches!(self.ahead.get(slot), Some(None)) {
+            return Arrival::Duplicate; // the first copy received is the one that counts
+        }
+        let block = if payload.len() < LARGE_PACKET { payload.len() } else { payload.len().max(FULL_PACKET) };
+        let is_tight = self.ready.capacity() + self.ahead_memory + block > self.limit();
+        if is_tight {
+            self.compact();
+        }
+        let mut packet = match payload.len() {
+            small @ ..LARGE_PACKET => Vec::with_capacity(small),
+            large if is_tight => Vec::with_capacity(large),
+            _ => pools.packets.take_up_to(block, 2 * block),
+        };
+        packet.extend_from_slice(payload);
+        self.ahead_packets += 1;
+        self.ahead_bytes += packet.len();
+        self.ahead_memory += packet.capacity();
+        self.was_far |= slot >= FAR;
+        if let Some(empty) = self.ahead.get_mut(slot) {
+            *empty = Some(packet);
+        }
+        Arrival::OutOfOrder
+    }
+
+    fn uncount(&mut self, packet: &Vec<u8>) {
+        self.ahead_packets -= 1;
+        self.ahead_bytes -= packet.len();
+        self.ahead_memory -= packet.capacity();
+    }
+
+    /// Most memory of blocks.
+    fn limit(&self) -> usize {
+        self.capacity + self.capacity / SPARE + SLACK
+    }
+
+    /// Blocks larger than what is in them make room for others. What is copied for that is worth it: the ring keeps a part
+    /// of the room that has to be filled before it grows again.
+    fn compact(&mut self) {
+        let spare = self.capacity / SPARE;
+        if self.ready.capacity() > self.ready.len() + spare / 2 {
+            self.ready.shrink_to(self.ready.len() + spare / 4);
+        }
+        if self.ahead_memory <= self.ahead_bytes + spare / 4 {
+            return;
+        }
+        for packet in self.ahead.iter_mut().flatten() {
+            self.ahead_memory -= packet.capacity();
+            packet.shrink_to_fit();
+            self.ahead_memory += packet.capacity();
         }
     }
 
@@ -276,10 +320,11 @@ impl ReceiveBuffer {
         self.fin = Some(seq);
         let distance = seq.distance_from(self.next);
         let keep = if distance < 0x8000 { usize::from(distance) } else { 0 };
-        for packet in self.ahead.drain(keep.min(self.ahead.len())..).flatten() {
-            self.ahead_packets -= 1;
-            self.ahead_bytes -= packet.len();
-            recycle(pools, packet);
+        while self.ahead.len() > keep {
+            if let Some(packet) = self.ahead.pop_back().flatten() {
+                self.uncount(&packet);
+                recycle(pools, packet);
+            }
         }
     }
 
@@ -291,12 +336,12 @@ impl ReceiveBuffer {
         if self.ready.capacity() < wanted {
             // Grow by moving to a larger recycled block rather than by reallocating.
             let size = wanted.next_power_of_two().max(MIN_RING);
-            let mut block = pools.blocks.take(size);
+            let room = self.limit().saturating_sub(self.ahead_memory).max(wanted);
+            let mut block = pools.blocks.take_up_to(size.min(room), room);
             let (a, b) = self.ready.as_slices();
             block.extend_from_slice(a);
             block.extend_from_slice(b);
-            let old = std::mem::replace(&mut self.ready, VecDeque::from(block));
-            pools.blocks.give(Vec::from(old));
+            self.ready = VecDeque::from(block);
         }
         self.ready.extend(payload);
     }
@@ -309,7 +354,7 @@ impl ReceiveBuffer {
 }
 
 fn recycle(pools: &mut Pools, packet: Vec<u8>) {
-    if packet.capacity() >= SMALL_PACKET {
+    if packet.capacity() >= FULL_PACKET {
         pools.packets.give(packet);
     }
 }
@@ -330,9 +375,15 @@ const MIN_RING: usize = 1 << 12;
 /// Packets that wait are kept in blocks of at least this size, so that a block fits the next one...
 const FULL_PACKET: usize = 1500;
 
-/// ...but those that are shorter than this in blocks of their own size: a peer that sends single bytes
+/// ...but those that are shorter than this in blocks of their own size: a peer that sends short packets
 /// out of order must not pin full blocks.
-const SMALL_PACKET: usize = 512;
+const LARGE_PACKET: usize = 1125;
+
+/// Memory may exceed payload by this part of the capacity.
+const SPARE: usize = 8;
+
+/// The list of what came ahead grows by so many slots.
+const SLOTS: usize = 128;
 
 #[cfg(test)]
 #[path = "receive_tests.rs"]

@@ -3,6 +3,9 @@
 //! A sample is the difference of two unsynchronised 32-bit clocks. Its absolute value means nothing,
 //! and it wraps; the lowest one of the last minutes is the delay of the empty path, and what the present
 //! ones are above it is queueing (RFC 6817 2.4).
+//!
+//! The sample is the peer's word. A peer that understates it would be sent more than its share, so that a queue which
+//! round trips show, and which the way back does not explain, counts whatever the peer says.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +16,44 @@ use super::Ack;
 pub(super) struct DelayFilter {
     ours: BaseHistory,
     theirs: BaseHistory,
-    recent: [(u32, Option<Instant>); CURRENT_FILTER],
-    next: usize,
+    recent: Recent,
     drift: DriftGuard,
+    /// Smallest round trip of this half of the base history and of the one before: a queue that stands for minutes must
+    /// not become the base. Microseconds.
+    round_trip: [u32; 2],
+    half_since: Instant,
+    /// What the peer's samples say.
+    reported: u64,
     queueing: u64,
+}
+
+/// The last few samples and when they came.
+#[derive(Debug, Default)]
+struct Recent {
+    values: [(Option<u32>, Option<u32>, Option<Instant>); CURRENT_FILTER],
+    next: usize,
+}
+
+impl Recent {
+    fn push(&mut self, now: Instant, delay: Option<u32>, round_trip: Option<u32>) {
+        self.values[self.next] = (delay, round_trip, Some(now));
+        self.next = (self.next + 1) % CURRENT_FILTER;
+    }
+
+    /// How far the lowest delay and the lowest round trip of those that are not older than `span` are above their
+    /// bases; 0 if there is none.
+    fn lowest_above(&self, bases: [u32; 2], now: Instant, span: Duration) -> [u64; 2] {
+        let young = |at: Option<Instant>| at.is_some_and(|at| now.saturating_duration_since(at) <= span);
+        let mut lowest = [None; 2];
+        for (delay, round_trip, _) in self.values.iter().filter(|value| young(value.2)) {
+            for (value, (base, lowest)) in [delay, round_trip].into_iter().zip(bases.iter().zip(&mut lowest))
+            {
+                let over = value.map(|value| u64::from(above(value, *base)));
+                *lowest = over.into_iter().chain(*lowest).min();
+            }
+        }
+        lowest.map(|value| value.unwrap_or(0))
+    }
 }
 
 impl DelayFilter {
@@ -24,9 +61,11 @@ impl DelayFilter {
         Self {
             ours: BaseHistory::new(now),
             theirs: BaseHistory::new(now),
-            recent: [(0, None); CURRENT_FILTER],
-            next: 0,
+            recent: Recent::default(),
             drift: DriftGuard::new(now),
+            round_trip: [u32::MAX; 2],
+            half_since: now,
+            reported: 0,
             queueing: 0,
         }
     }
@@ -46,26 +85,37 @@ impl DelayFilter {
                 self.ours.shift(dropped);
             }
         }
-        let Some(sample) = ack.delay else { return self.queueing };
-        self.ours.update(ack.now, sample);
-        self.drift.update(ack.now, sample);
-        self.recent[self.next] = (sample, Some(ack.now));
-        self.next = (self.next + 1) % CURRENT_FILTER;
-        let base = self.base();
+        if let Some(sample) = ack.delay {
+            self.ours.update(ack.now, sample);
+            self.drift.update(ack.now, sample);
+        }
+        let round_trip = ack.rtt.map(|rtt| rtt.as_micros().min(1 << 30) as u32);
+        self.note_round_trip(ack.now, round_trip);
+        self.recent.push(ack.now, ack.delay, round_trip);
         // The filter is the minimum of the last few, none older than a round trip or so.
-        let oldest = ack.srtt.max(MIN_FILTER_SPAN);
-        let current = self
-            .recent
-            .iter()
-            .filter(|(_, at)| at.is_some_and(|at| ack.now.saturating_duration_since(at) <= oldest))
-            .map(|&(delay, _)| above(delay, base))
-            .min()
-            .unwrap_or(0);
+        let span = ack.srtt.max(MIN_FILTER_SPAN);
+        let shortest = self.round_trip[0].min(self.round_trip[1]);
+        let [delay, all] = self.recent.lowest_above([self.base(), shortest], ack.now, span);
+        if ack.delay.is_some() {
+            self.reported = delay + self.drift.penalty();
+        }
         // No queue can be longer than the round trip that went through it.
         let bound = ack.rtt.unwrap_or(ack.srtt).as_micros() as u64;
-        let queueing = u64::from(current) + self.drift.penalty();
-        self.queueing = if bound > 0 { queueing.min(bound) } else { queueing };
+        let reported = if bound > 0 { self.reported.min(bound) } else { self.reported };
+        // What is left of the queue that round trips show after all that may not be ours. The peer has a part in the
+        // measurement of the way back too.
+        let back = ack.reverse_delay.map_or(0, |delay| u64::from(above(delay, self.theirs.lowest())));
+        let undeniable = all.saturating_sub(back.min(all / 2) + HELD_BACK);
+        self.queueing = reported.max(undeniable);
         self.queueing
+    }
+
+    fn note_round_trip(&mut self, now: Instant, round_trip: Option<u32>) {
+        if now.saturating_duration_since(self.half_since) >= MINUTE * BASE_HISTORY as u32 / 2 {
+            self.round_trip = [u32::MAX, self.round_trip[0]];
+            self.half_since = now;
+        }
+        self.round_trip[0] = self.round_trip[0].min(round_trip.unwrap_or(u32::MAX));
     }
 }
 
@@ -188,6 +238,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// RFC 6817 CURRENT_FILTER; libutp and libtorrent take 3.
 const CURRENT_FILTER: usize = 4;
+
+/// Microseconds that round trips may be longer for other reasons: a peer holds acknowledgements back (ours and
+/// libutp's 10 ms at most; librqbit's 40 ms, but not those of full packets).
+const HELD_BACK: u64 = 10_000;
 
 /// Acknowledgements of a batch come together: on very short paths look back this far at least.
 const MIN_FILTER_SPAN: Duration = Duration::from_millis(1);

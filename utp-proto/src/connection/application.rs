@@ -130,6 +130,8 @@ impl Connection {
         }
         if self.state.sending() == Sending::FinAcked {
             self.start_linger(cx.now);
+        } else if self.timers.orphan.is_none() {
+            self.timers.orphan = Some((cx.now, self.acked));
         }
         self.announce_end();
     }

@@ -245,6 +245,13 @@ impl Connection {
         let flight_before = self.outstanding.in_flight();
         let evidence = Evidence { now: cx.now, min_rtt: self.rtt.min(), echo: self.echo(cx, header) };
         let acked = self.outstanding.acknowledge(&evidence, cumulative, sack);
+        if acked.forged {
+            log!(debug, remote = %self.remote, "acknowledges what was not sent");
+            return self.close_with(cx, CloseReason::Violation);
+        }
+        if acked.missed {
+            self.note_honesty();
+        }
         if acked.packets > 0 || cumulative > 0 {
             self.note_delivery(cx, header, &acked, &evidence, flight_before);
         }
@@ -291,6 +298,12 @@ impl Connection {
             return Losses::default();
         }
         self.duplicate_acks = self.duplicate_acks.saturating_add(1);
+        let is_held = self.outstanding.held() == Some(self.outstanding.una());
+        if self.duplicate_acks == DUPLICATE_ACKS && is_held && self.outstanding.release() {
+            self.note_honesty();
+            self.timers.tail_due = true; // nothing leaves the window before it arrives
+            return Losses::default();
+        }
         if self.duplicate_acks == DUPLICATE_ACKS { self.outstanding.oldest_lost() } else { Losses::default() }
     }
 
@@ -308,6 +321,7 @@ impl Connection {
         match sample {
             Some(rtt) => {
                 self.rtt.sample(now, rtt);
+                self.honesty.note_rtt(rtt);
                 self.rtt.reset_backoff();
             }
             None => self.rtt.acknowledged(),

@@ -4,7 +4,7 @@
 //! - `incoming.rs`: what a packet of the peer does.
 //! - `transmit.rs`: the one decision of what to send next, and the building of it.
 //! - `timers.rs`: what happens when nothing does.
-//! - `outstanding.rs`, `prr.rs`: loss recovery. `acks.rs`: acknowledgements owed.
+//! - `outstanding.rs`, `prr.rs`: loss recovery. `acks.rs`: acknowledgements owed. `honesty.rs`: the peer's, tested.
 //! - `ahead.rs`: how many packets the peer takes.
 //! - `rledbat.rs`: control of what the peer sends.
 //! - `tuning.rs`: buffers that grow with the path.
@@ -12,6 +12,7 @@
 mod acks;
 mod ahead;
 mod application;
+mod honesty;
 mod incoming;
 mod outstanding;
 mod prr;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 
 use acks::Acks;
 use ahead::Ahead;
+use honesty::Honesty;
 use outstanding::Outstanding;
 use prr::Prr;
 use rledbat::ReceiveControl;
@@ -94,6 +96,7 @@ pub(crate) struct Connection {
     acked: u64,
     outstanding: Outstanding,
     ahead: Ahead,
+    honesty: Honesty,
     peer_window: u32,
     /// Timestamp of the packet that told it.
     window_told: Timestamp,
@@ -180,6 +183,8 @@ struct Timers {
     persist_due: bool,
     /// Closed by the application and all acknowledged: wait for the peer's FIN until then.
     linger_until: Option<Time>,
+    /// Closed by the application with something still to be delivered: since when how little of it was acknowledged.
+    orphan: Option<(Time, u64)>,
 }
 
 impl Connection {
@@ -237,6 +242,7 @@ impl Connection {
             acked: 0,
             outstanding: Outstanding::new(next),
             ahead: Ahead::new(config),
+            honesty: Honesty::new(),
             peer_window: INITIAL_PEER_WINDOW,
             window_told: Timestamp(0),
             largest_window: 0,
@@ -374,6 +380,7 @@ impl Timers {
             persist_backoff: 0,
             persist_due: false,
             linger_until: None,
+            orphan: None,
         }
     }
 }

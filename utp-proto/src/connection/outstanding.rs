@@ -76,6 +76,10 @@ pub(crate) struct Acked {
     pub(crate) spurious_resends: u32,
     /// An original arrived that had been sent again: those behind it may have, too.
     pub(crate) premature: bool,
+    /// It acknowledges a packet that was never sent.
+    pub(crate) forged: bool,
+    /// The packet that was held back is reported missing.
+    pub(crate) missed: bool,
 }
 
 /// What tells to which transmission of a packet an acknowledgement is the answer.
@@ -120,6 +124,8 @@ pub(crate) struct Outstanding {
     large_proven: bool,
     /// Latest transmission known to have been delivered.
     delivered: Option<u64>,
+    /// Has its number and was not sent, until the peer reports it missing (see `honesty.rs`).
+    held: Option<SeqNr>,
     /// How far behind the oldest missing packet the peer's masks are known to reach, in packets: silence
     /// about what lies further means nothing.
     mask_reach: u16,
@@ -148,6 +154,7 @@ impl Outstanding {
             large_in_doubt: 0,
             large_proven: false,
             delivered: None,
+            held: None,
             mask_reach: 8 * LEAST_MASK,
             scanned: 0,
             threshold: PACKET_THRESHOLD,
@@ -237,9 +244,51 @@ impl Outstanding {
         self.sacked > 0 || !self.lost.is_empty()
     }
 
+    /// Gives a packet its number without sending it.
+    pub(crate) fn hold(&mut self, now: Time, end: u64, len: usize) {
+        let seq = self.next();
+        let len = len as u16;
+        self.packets.push_back(Sent {
+            end,
+            at: now,
+            tx: 0,
+            previous_tx: 0,
+            len,
+            status: Status::Lost,
+            transmissions: 0,
+            fin: false,
+            probe: false,
+            fragmented: false,
+        });
+        self.unacked += u64::from(len);
+        self.held = Some(seq);
+    }
+
+    /// The packet that is held back.
+    pub(crate) fn held(&self) -> Option<SeqNr> {
+        self.held
+    }
+
+    /// The packet that was held back is to be sent first of all; whether there was one.
+    pub(crate) fn release(&mut self) -> bool {
+        let Some(seq) = self.held.take() else { return false };
+        self.lost.push_front(seq);
+        true
+    }
+
+    /// Whether the peer has something that was sent after the packet held back, and not that.
+    fn is_held_missed(&self) -> bool {
+        let Some(held) = self.held else { return false };
+        let behind = usize::from(held.distance_from(self.una)) + 1;
+        self.packets.iter().skip(behind).any(|packet| packet.status == Status::Sacked)
+    }
+
     /// Records that a packet went out again; `fragmented`: perhaps in fragments.
     pub(crate) fn resend(&mut self, now: Time, seq: SeqNr, fragmented: bool) {
         let tx = self.log_transmission(seq);
+        if self.held == Some(seq) {
+            self.held = None;
+        }
         let Some(packet) = self.get_mut(seq) else { return };
         packet.at = now;
         packet.previous_tx = std::mem::replace(&mut packet.tx, tx);
@@ -324,6 +373,9 @@ impl Outstanding {
                 }
             }
         }
+        if self.held.is_some() && self.is_held_missed() {
+            acked.missed = self.release();
+        }
         self.trim();
         acked
     }
@@ -357,6 +409,7 @@ impl Outstanding {
             acked.probe = Some(seq);
         }
         acked.newest = acked.newest.max(packet.at);
+        acked.forged |= packet.transmissions == 0;
         acked.resent |= resent;
         if usize::from(packet.len) > ALWAYS_PASSES {
             let whole = !packet.fragmented || too_soon;

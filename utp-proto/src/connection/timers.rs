@@ -30,6 +30,8 @@ pub(crate) enum Timer {
     Rest,
     /// The peer does not finish what the application has closed.
     Linger,
+    /// Nor does it take what was left to be delivered.
+    Orphan,
 }
 
 impl Connection {
@@ -53,6 +55,9 @@ impl Connection {
                 consider(t.confirm_at, Timer::Confirm);
                 consider(self.config.idle_timeout.map(|d| t.received.plus(micros(d))), Timer::Idle);
                 consider(t.linger_until, Timer::Linger);
+                if let Some((since, _)) = t.orphan.filter(|_| self.state.sending() != Sending::FinAcked) {
+                    consider(Some(since.plus(micros(self.config.give_up_after))), Timer::Orphan);
+                }
             }
         }
         if !self.outstanding.is_empty() && self.state.phase() != Phase::SynSent {
@@ -181,6 +186,16 @@ impl Connection {
                 self.out.shrink();
                 self.tuning.rest(&self.config);
             }
+            Timer::Orphan => {
+                let before = self.timers.orphan.map_or(0, |(_, acked)| acked);
+                if self.acked - before >= ORPHAN_PACKETS * self.mss() as u64 {
+                    self.timers.orphan = Some((cx.now, self.acked));
+                } else {
+                    // If it says that it lives, nobody knows for what.
+                    let silent = cx.now.since(self.timers.received) >= micros(self.config.give_up_after);
+                    self.close_with(cx, if silent { CloseReason::TimedOut } else { CloseReason::Aborted });
+                }
+            }
             Timer::Linger => {
                 // All that the application wrote has arrived; the peer's stream interests nobody.
                 let done = self.state.sending() == Sending::FinAcked;
@@ -233,6 +248,10 @@ impl Connection {
         }
     }
 }
+
+/// Packets that the peer has to take of a closed connection in the time after which one is given up: a peer that keeps
+/// its window shut, or next to it, cannot make us keep for days what nobody waits for.
+const ORPHAN_PACKETS: u64 = 8;
 
 /// Tail-loss probes in a row. On short paths the time-out is 500 ms, and probes that are lost too would
 /// leave room for more; five of them carry over outages of 31 probe time-outs.

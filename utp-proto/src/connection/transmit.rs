@@ -405,6 +405,9 @@ impl Connection {
             self.controller.on_restart(cx.clock.instant(now));
             self.update_pacing(now);
         }
+        if probe.is_none() {
+            self.maybe_withhold(now, len);
+        }
         let start = self.sent;
         let seq = self.outstanding.push(now, start + len as u64, len, false, probe.is_some());
         let header = Header { kind: PacketType::Data, seq_nr: seq, ..header };
@@ -438,8 +441,11 @@ impl Connection {
         buf.extend_from_slice(&Header { kind, seq_nr: seq, ..header }.encode(0));
         self.out.copy_to(packet.end - len as u64, len, buf);
         self.outstanding.resend(now, seq, fragmented);
-        self.stats.retransmits += 1;
-        self.stats.fast_retransmits += u64::from(self.timers.after_rto.is_none() && !self.timers.tail_due);
+        if packet.transmissions > 0 {
+            self.stats.retransmits += 1;
+            self.stats.fast_retransmits +=
+                u64::from(self.timers.after_rto.is_none() && !self.timers.tail_due);
+        }
         self.stats.data_packets_sent += u64::from(!packet.fin);
         self.note_stream_sent(now, len, header.wnd_size);
     }

@@ -36,6 +36,9 @@ impl Endpoint {
         let key = Key::new(from, if is_syn { id.wrapping_add(1) } else { id });
         match self.table.get(&key) {
             Some(Entry::Connection(slot)) => self.deliver(slot, now, &packet, datagram.len()),
+            entry if is_syn && self.is_late_copy(now, key, entry, packet.header.seq_nr) => {
+                self.stats.datagrams_unmatched += 1; // of the SYN that opened what is over
+            }
             Some(Entry::HalfOpen(half_open)) if is_syn => {
                 self.handle_repeated_syn(now, key, half_open, &packet)
             }
@@ -43,19 +46,26 @@ impl Endpoint {
                 self.handle_confirmation(now, key, half_open, &packet, datagram.len())
             }
             Some(Entry::Linger(linger)) if !is_syn => self.handle_late(now, key, linger, &packet.header),
-            Some(Entry::Linger(linger)) if linger.syn == Some(packet.header.seq_nr) => {
-                self.stats.datagrams_unmatched += 1; // a copy of the SYN that opened what is over
-            }
             _ if is_syn => self.handle_syn(now, key, &packet.header),
             _ => self.handle_stray(now, key, &packet, datagram.len()),
         }
         Verdict::Consumed
     }
 
+    /// Whether a SYN opened a connection before that is over.
+    fn is_late_copy(&mut self, now: Time, key: Key, entry: Option<Entry>, syn: SeqNr) -> bool {
+        let lingers = matches!(entry, Some(Entry::Linger(linger)) if linger.syn == Some(syn));
+        lingers || self.past.contains(now, key, syn)
+    }
+
     fn deliver(&mut self, slot: u32, now: Time, packet: &Packet<'_>, size: usize) {
-        let accepted = self.with(slot, now, |connection, cx| connection.handle_packet(cx, packet, size));
-        if accepted == Some(true) {
+        let Some(entry) = self.connections.get_mut(slot as usize) else { return };
+        entry.connection.set_short(self.memory >= self.config.memory_budget);
+        let mut cx = Context { now, clock: self.clock, pools: &mut self.pools };
+        if entry.connection.handle_packet(&mut cx, packet, size) {
             self.stats.datagrams_accepted += 1;
+            self.settle(slot);
+            // What does not fit does not even wake it: it sends no sooner than it would have.
         } else if packet.header.kind == PacketType::Reset {
             self.stats.resets_ignored += 1;
         }
@@ -177,7 +187,8 @@ impl Endpoint {
             return false;
         }
         let syn = header.seq_nr.minus(1);
-        if let Some(seq) = numbers_known(header).find(|&seq| self.cookies.fits(now, key, syn, seq)) {
+        let seq = numbers_known(header).find(|&seq| self.cookies.fits(now, key, syn, seq));
+        if let Some(seq) = seq.filter(|_| !self.past.contains(now, key, syn)) {
             self.stats.cookies_confirmed += 1;
             self.confirm(now, key, (seq, syn), packet, size);
         } else {

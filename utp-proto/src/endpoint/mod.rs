@@ -3,6 +3,7 @@
 //! - `incoming.rs`: whose is a datagram, and what happens to those that are nobody's.
 //! - `view.rs`: the application's view of one connection.
 //! - `table.rs`, `key.rs`: addresses and ids. `half_open.rs`, `cookie.rs`: what is not confirmed yet.
+//!   `past.rs`: what is over.
 //! - `deadlines.rs`: time. `replies.rs`: stateless answers.
 
 mod cookie;
@@ -10,6 +11,7 @@ mod deadlines;
 mod half_open;
 mod incoming;
 mod key;
+mod past;
 mod replies;
 mod table;
 #[cfg(test)]
@@ -17,6 +19,7 @@ mod tests;
 mod view;
 
 use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use slab::Slab;
 use cookie::Cookies;
 use deadlines::Deadlines;
 use key::{Key, Keyed};
+use past::Past;
 use replies::{Replies, Reply};
 use table::{Linger, Table};
 pub use view::Connection;
@@ -103,6 +107,9 @@ pub struct Endpoint {
     rng: Rng,
     table: Table,
     cookies: Cookies,
+    past: Past,
+    /// For what peers must not foresee and is not worth random numbers.
+    secret: Keyed,
     connections: Slab<Box<Slot>>,
     generation: u32,
     /// Slots that something happened to since they last had nothing to send.
@@ -143,14 +150,14 @@ impl Endpoint {
     #[must_use]
     pub fn new(config: Arc<Config>, seed: [u8; 32], now: Instant) -> Self {
         let mut rng = Rng::new(seed);
+        let clock = Clock::new(now, rng.u32());
+        let hasher = Keyed::new(rng.u64(), rng.u64());
         Self {
-            clock: Clock::new(now, rng.u32()),
-            table: Table::new(
-                Keyed::new(rng.u64(), rng.u64()),
-                micros(config.linger),
-                config.half_open_limit,
-            ),
+            clock,
+            table: Table::new(hasher, micros(config.linger), config.half_open_limit),
             cookies: Cookies::new(Keyed::new(rng.u64(), rng.u64()), micros(config.half_open_timeout)),
+            secret: hasher,
+            past: Past::new(hasher, micros(config.half_open_timeout)),
             connections: Slab::new(),
             generation: 0,
             ready: VecDeque::new(),
@@ -189,6 +196,7 @@ impl Endpoint {
     pub fn handle_timeout(&mut self, now: Instant) {
         let now = self.note_time(now);
         self.table.expire(now);
+        self.past.turn(now);
         while let Some(slot) = self.deadlines.pop(now) {
             self.with(slot, now, Machine::handle_timeout);
         }
@@ -416,9 +424,10 @@ impl Endpoint {
         now
     }
 
-    fn insert(&mut self, key: Key, connection: Machine) -> ConnectionHandle {
+    fn insert(&mut self, key: Key, mut connection: Machine) -> ConnectionHandle {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
+        connection.set_secret(self.secret.hash_one(generation));
         let slot = self.connections.insert(Box::new(Slot {
             generation,
             is_ready: false,
@@ -483,9 +492,13 @@ impl Endpoint {
         // Only what was received in good order is acknowledged again; anything else is answered with a RESET.
         let ack = (finished && reason == CloseReason::Finished).then_some(last);
         let linger = Linger::new(send, next, ack, connection.peer_syn);
+        if let Some(syn) = connection.peer_syn {
+            self.past.insert(self.now, key, syn);
+        }
         self.table.insert_linger(self.now, key, linger);
         // The peer should know, unless it knows already or was never there.
-        let tell = reason == CloseReason::Aborted || (reason == CloseReason::Finished && !finished);
+        let ours = matches!(reason, CloseReason::Aborted | CloseReason::Violation);
+        let tell = ours || (reason == CloseReason::Finished && !finished);
         if tell && (connection.state.was_established() || connection.peer_syn.is_some()) {
             let to = connection.remote;
             let header = Header { kind: PacketType::Reset, connection_id: send, ..blank(next, last) };

@@ -89,8 +89,9 @@ impl<'a> Connection<'a> {
 
     /// [`finish`](Self::finish), and nothing will be read any more: what arrives is acknowledged and
     /// dropped until the peer finishes too or, once our FIN is acknowledged, for
-    /// [`Config::linger`](crate::Config::linger) at most. For a handle whose owner drops it. Of all events
-    /// only `Closed` follows.
+    /// [`Config::linger`](crate::Config::linger) at most. What was written is still delivered, to a peer that takes
+    /// eight packets of it at least in every [`Config::give_up_after`](crate::Config::give_up_after). For a handle
+    /// whose owner drops it. Of all events only `Closed` follows.
     pub fn close(&mut self) {
         self.with(Machine::close);
     }

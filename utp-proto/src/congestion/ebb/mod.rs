@@ -302,7 +302,9 @@ impl Ebb {
 impl Controller for Ebb {
     fn on_ack(&mut self, ack: &Ack) {
         if let Some(rtt) = ack.rtt {
-            self.path.sample(ack.now, rtt.as_micros() as u64, ack.delay);
+            let between = ack.srtt.as_micros() as f64 * self.mss / self.cwnd;
+            let held = if between < CLOSE { 0 } else { (2.0 * between) as u64 };
+            self.path.sample(ack.now, rtt.as_micros() as u64, ack.delay, ack.reverse_delay, held);
         }
         self.srtt = ack.srtt;
         self.round.bytes += ack.bytes as f64;
@@ -416,6 +418,10 @@ const GAIN: f64 = 0.25;
 
 /// ...at this round-trip time, in microseconds.
 const GAIN_RTT: f64 = 50_000.0;
+
+/// Microseconds: packets that follow each other so closely are acknowledged at once, in pairs; peers hold back what
+/// comes alone for 5 ms and more.
+const CLOSE: f64 = 2_000.0;
 
 /// Part of the excess that one round trip takes away: its effect shows after the next one.
 const DRAIN: f64 = 0.5;

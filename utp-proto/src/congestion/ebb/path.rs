@@ -2,19 +2,23 @@
 //!
 //! The queue is measured by round-trip time, on which nobody's clock and no peer's word has an influence. But
 //! round trips contain what the peer holds acknowledgements back, and queues on the way back; the one-way
-//! delay that the peer reports does not. So that is believed where it says less, down to [`TRUST`] below what
-//! the round trip says: a peer whose clock drifts or whose reports are invented cannot do more than that, and
-//! one that reports a constant is not believed at all.
+//! delay that the peer reports does not. So that is believed where it says less, as far as either can explain the
+//! difference (an acknowledgement is held back until the next packet comes, the way back is seen by the delay of the
+//! peer's own packets), and down to [`TRUST`] below what the round trip says: a peer whose reports are invented gains
+//! next to nothing by it, and one that invents its timestamps too no more than that. One that reports a constant is
+//! not believed at all.
 
 use std::time::{Duration, Instant};
 
-use crate::congestion::delay::{above, lower};
+use crate::congestion::delay::{BaseHistory, above, lower};
 
 /// Delays of one connection, in microseconds.
 #[derive(Debug)]
 pub(super) struct Path {
     round_trip: Minimum<u64>,
     one_way: Minimum<u32>,
+    /// Of the peer's packets.
+    way_back: BaseHistory,
     /// The last one-way delay, and how often in a row it was the same.
     repeated: (u32, u32),
     period_left: Duration,
@@ -35,6 +39,7 @@ impl Path {
         Self {
             round_trip: Minimum::new(u64::min),
             one_way: Minimum::new(lower),
+            way_back: BaseHistory::new(now),
             repeated: (0, 0),
             period_left: PERIOD,
             last: now,
@@ -75,14 +80,27 @@ impl Path {
         }
     }
 
-    pub(super) fn sample(&mut self, now: Instant, rtt: u64, one_way: Option<u32>) {
+    /// `one_way`: what the peer reports; `way_back`: the delay of its own packet; `held`: how long it may have held back
+    /// an acknowledgement.
+    pub(super) fn sample(
+        &mut self,
+        now: Instant,
+        rtt: u64,
+        one_way: Option<u32>,
+        way_back: Option<u32>,
+        held: u64,
+    ) {
         self.round_trip.update(rtt);
         let mut queueing = rtt - self.base().min(rtt);
         let one_way = one_way.filter(|&delay| self.varies(delay));
         if let Some(delay) = one_way {
             self.one_way.update(delay);
             let seen = u64::from(above(delay, self.one_way.lowest.unwrap_or(delay)));
-            queueing = queueing.min(seen).max(queueing.saturating_sub(TRUST));
+            let back = way_back.map_or(0, |delay| {
+                self.way_back.update(now, delay);
+                u64::from(above(delay, self.way_back.lowest()))
+            });
+            queueing = queueing.min(seen).max(queueing.saturating_sub((back + held).min(TRUST)));
         }
         if queueing <= noise(self.base()) {
             self.confirmed = now;
@@ -202,7 +220,7 @@ pub(super) fn noise(base: u64) -> u64 {
     (base / 32).clamp(MIN_NOISE, MAX_NOISE)
 }
 
-/// How much of a round trip a peer's word can explain away: librqbit-utp holds acknowledgements back for 40 ms.
+/// How much of a round trip a peer's word can explain away.
 const TRUST: u64 = 40_000;
 
 /// A delay reported so often in a row is not measured.

@@ -145,18 +145,26 @@ mod path {
     struct Samples {
         path: Path,
         now: Instant,
+        way_back: Option<u32>,
+        held: u64,
     }
 
     impl Samples {
         #[allow(clippy::disallowed_methods)]
         fn new() -> Self {
             let now = Instant::now();
-            Self { path: Path::new(now), now }
+            Self { path: Path::new(now), now, way_back: None, held: 1_000_000 }
         }
 
         fn round(&mut self, rtt: u64, delay: impl Fn(u64) -> Option<u32>, starved: bool) -> u64 {
             for i in 0..8 {
-                self.path.sample(self.now + Duration::from_micros(i), rtt, delay(i));
+                self.path.sample(
+                    self.now + Duration::from_micros(i),
+                    rtt,
+                    delay(i),
+                    self.way_back,
+                    self.held,
+                );
             }
             self.now += Duration::from_micros(rtt);
             self.path.end_round(self.now, starved);
@@ -180,6 +188,11 @@ mod path {
         falling.round(50_000, |i| Some(1_000_000 - i as u32), false);
         let queueing = falling.round(150_000, |i| Some(900_000 - i as u32), false);
         assert_eq!(queueing, 60_000);
+        // Packets follow each other closely, and the way back has 3 ms of queue: that is all there is to explain.
+        let mut busy = Samples { held: 500, way_back: Some(77), ..Samples::new() };
+        busy.round(50_000, |i| Some(1_000_000 - i as u32), false);
+        busy.way_back = Some(3_077);
+        assert_eq!(busy.round(150_000, |i| Some(900_000 - i as u32), false), 96_500);
         let mut constant = Samples::new();
         (0..3).for_each(|_| _ = constant.round(50_000, |_| Some(7), false));
         assert_eq!(constant.round(150_000, |_| Some(7), false), 100_000);

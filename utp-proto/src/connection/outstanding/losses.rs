@@ -137,6 +137,7 @@ impl Outstanding {
         let mut losses = Losses::default();
         let reneged = self.packets.front().is_some_and(|p| p.status == Status::Sacked);
         self.lost.clear();
+        self.held = None; // it goes with the others
         for index in 0..self.packets.len() {
             let seq = self.una.plus(index as u16);
             let Some(packet) = self.packets.get_mut(index) else { break };
@@ -166,7 +167,9 @@ impl Outstanding {
         for &seq in &lost {
             let next_tx = self.log_base + self.log.len() as u64;
             let Some(packet) = self.get_mut(seq) else { continue };
-            if packet.status == Status::Lost {
+            if packet.transmissions == 0 {
+                self.lost.push_back(seq);
+            } else if packet.status == Status::Lost {
                 packet.status = Status::InFlight;
                 packet.tx = next_tx;
                 let len = u64::from(packet.len);

@@ -1,0 +1,113 @@
+//! Whether the peer acknowledges what it has not got, to be sent more than the path takes (Savage et al. 1999;
+//! RFC 9000 21.4).
+//!
+//! uTP packets carry no nonce, and numbers cannot be left out, but they can come late: of a long flight one packet is
+//! held back, and those behind it go first. An honest peer reports the gap a round trip later, and the packet goes;
+//! whoever acknowledges it before that has lied, and the connection ends with
+//! [`CloseReason::Violation`](crate::CloseReason). Nothing else can look like it: what was not sent cannot have
+//! arrived. The price is a round trip of reordering at the peer, so that it is paid when it is worth something:
+//!
+//! - when the flight becomes two to three times as long as any that was tested, or a round trip shorter: that is what a
+//!   liar wants, and how it shows;
+//! - else once in some thirty round trips;
+//! - only in the middle of bulk.
+
+use super::Connection;
+use crate::time::Time;
+use crate::wire::SeqNr;
+
+/// When the next test is due.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Honesty {
+    /// At a flight of so many packets...
+    flight: u32,
+    /// ...or after so many DATA packets.
+    at: u64,
+    /// ...or after a round trip shorter than this, in microseconds.
+    rtt: u32,
+    /// State of a xorshift generator; the peer must not foresee what is held back.
+    random: u64,
+}
+
+impl Honesty {
+    pub(super) fn new() -> Self {
+        Self { flight: FIRST as u32, at: INTERVAL, rtt: 0, random: 1 }
+    }
+
+    fn random(&mut self, below: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random % below.max(1)
+    }
+
+    /// A flight of `packets` was tested, and the peer was honest.
+    fn passed(&mut self, packets: usize, sent: u64, min_rtt: u64) {
+        let next = 2 * packets as u64 + self.random(packets as u64);
+        self.flight = self.flight.max(next as u32);
+        let interval = INTERVAL.max(ROUNDS * packets as u64);
+        self.at = sent + interval / 2 + self.random(interval);
+        self.rtt = (min_rtt - min_rtt / 8).min(u32::MAX.into()) as u32;
+    }
+
+    /// A round trip was measured.
+    pub(super) fn note_rtt(&mut self, rtt: u64) {
+        if rtt < u64::from(self.rtt) {
+            (self.at, self.rtt) = (0, rtt as u32);
+        }
+    }
+}
+
+impl Connection {
+    /// A secret from which follows which packets will be held back.
+    pub(crate) fn set_secret(&mut self, secret: u64) {
+        self.honesty.random = secret | 1;
+        self.honesty.flight += self.honesty.random(FIRST as u64 / 2) as u32;
+    }
+
+    /// Holds back the packet that is next, and makes the one behind it the next, if a test is due.
+    pub(super) fn maybe_withhold(&mut self, now: Time, len: usize) {
+        let flight = self.outstanding.len() as u32;
+        if flight >= self.honesty.flight || self.stats.data_packets_sent >= self.honesty.at {
+            self.withhold(now, len);
+        }
+    }
+
+    #[cold]
+    fn withhold(&mut self, now: Time, len: usize) {
+        let flight = self.outstanding.len();
+        let unsent = (self.out.end() - self.sent) as usize;
+        let goes_on = unsent >= FIRST * len && (self.wants_write || unsent >= 2 * flight * len);
+        let is_bulk = len == self.mss() && flight >= FIRST / 2 && goes_on;
+        let is_calm = self.recovery.is_none() && self.timers.after_rto.is_none() && !self.timers.tail_due;
+        let fits = self.outstanding.unacked() + 2 * len as u64 <= u64::from(self.peer_window)
+            && flight + 2 <= usize::from(self.ahead.limit);
+        // What went ahead of its turn counts on the size of all packets before it.
+        let next = self.outstanding.next();
+        let keeps = |seq: SeqNr, size| size == len && (2..0x8000).contains(&seq.distance_from(next));
+        let fits = fits && self.ahead.early.as_ref().is_none_or(|early| keeps(early.seq, early.len));
+        if !self.config.distrust || !is_bulk || !is_calm || !fits || self.outstanding.held().is_some() {
+            return;
+        }
+        self.sent += len as u64;
+        self.outstanding.hold(now, self.sent, len);
+        self.stats.withheld += 1;
+        log!(trace, flight, "one packet held back");
+    }
+
+    /// The peer has reported the gap.
+    pub(super) fn note_honesty(&mut self) {
+        self.honesty.passed(self.outstanding.len(), self.stats.data_packets_sent, self.rtt.min());
+    }
+}
+
+/// A flight of so many packets is the first to be tested, or of half as many more: the second of a connection. Half of
+/// it is the shortest ever, and twice the flight has to be there still to be sent, or the application to have more, so
+/// that the end of a transfer waits for no test.
+const FIRST: usize = 16;
+
+/// DATA packets between two tests on average, at least...
+const INTERVAL: u64 = 512;
+
+/// ...and round trips: what a test costs at worst, one of them, is not seen among so many.
+const ROUNDS: u64 = 32;
