@@ -117,6 +117,7 @@ fn plain() -> Config {
     let mut config = Config::default();
     config.initial_datagram(FULL + 20).unwrap().max_datagram(FULL + 20, FULL + 20).unwrap().pacing(false);
     config.congestion(Arc::new(FixedWindow { bytes: 1 << 30 })).send_buffer(4 << 20).unwrap();
+    config.distrust(false); // every other packet in its turn
     config
 }
 

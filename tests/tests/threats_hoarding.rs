@@ -51,12 +51,12 @@ fn a_closed_connection_serves_a_slow_peer_to_the_end() {
     let mut world = World::new(15);
     let (a, b) = (world.host_default(), world.host_default());
     world.join(a, b, Link::new(16_000, ms(300)));
-    let size = 300_000;
+    let size = 250_000;
     let sender = Script::send(size).ending(seconds(2), utp_tests::sim::Ending::Close);
     let conn = world.dial(a, b, sender, Script::receive());
     world.run_to_the_end(seconds(600));
     assert_eq!(world.acceptor(conn).read, size);
-    assert!(world.now() > seconds(150), "{:?}", world.now());
+    assert!(world.now() > seconds(125), "{:?}", world.now());
 }
 
 /// Ten thousand peers that open a connection, ask for something, and take no more than fits into their smallest window.

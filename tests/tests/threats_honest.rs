@@ -14,7 +14,7 @@ const FULL: usize = 1_000;
 fn config() -> Config {
     let mut config = Config::default();
     config.initial_datagram(FULL + 20).unwrap().max_datagram(FULL + 20, FULL + 20).unwrap().pacing(false);
-    config.congestion(Arc::new(FixedWindow { bytes: 60_000 }));
+    config.congestion(Arc::new(FixedWindow { bytes: 60_000 })).send_buffer(1 << 20).unwrap();
     config
 }
 

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 /// Spare blocks of one endpoint, shared by its connections.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
-    /// For single packets that wait out of order.
-    pub(crate) packets: Pool<{ 1 << 20 }>,
+    /// For single packets that wait out of order: as many as a flight has, usually (950 of 1.5 kB).
+    pub(crate) packets: Pool<{ 2 << 20 }>,
     /// For runs of bytes: chunks of send queues, rings of receive queues.
     pub(crate) blocks: Pool<{ 8 << 20 }>,
     /// Lists of packets that wait out of order, empty.

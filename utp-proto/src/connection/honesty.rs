@@ -7,9 +7,9 @@
 //! [`CloseReason::Violation`](crate::CloseReason). Nothing else can look like it: what was not sent cannot have
 //! arrived. The price is a round trip of reordering at the peer, so that it is paid when it is worth something:
 //!
-//! - when the flight becomes two to three times as long as any that was tested, or a round trip shorter: that is what a
+//! - when the flight becomes four to five times as long as any that was tested, or a round trip shorter: that is what a
 //!   liar wants, and how it shows;
-//! - else once in some thirty round trips;
+//! - else once in some hundred round trips;
 //! - only in the middle of bulk.
 
 use super::Connection;
@@ -43,7 +43,7 @@ impl Honesty {
 
     /// A flight of `packets` was tested, and the peer was honest.
     fn passed(&mut self, packets: usize, sent: u64, min_rtt: u64) {
-        let next = 2 * packets as u64 + self.random(packets as u64);
+        let next = 4 * packets as u64 + self.random(packets as u64);
         self.flight = self.flight.max(next as u32);
         let interval = INTERVAL.max(ROUNDS * packets as u64);
         self.at = sent + interval / 2 + self.random(interval);
@@ -107,7 +107,7 @@ impl Connection {
 const FIRST: usize = 16;
 
 /// DATA packets between two tests on average, at least...
-const INTERVAL: u64 = 512;
+const INTERVAL: u64 = 1024;
 
 /// ...and round trips: what a test costs at worst, one of them, is not seen among so many.
-const ROUNDS: u64 = 32;
+const ROUNDS: u64 = 64;
