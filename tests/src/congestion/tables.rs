@@ -98,8 +98,10 @@ pub struct Job {
     /// Link and circumstances.
     pub case: String,
     scenario: Scenario,
-    work: Box<dyn Fn(Kind, &Scenario) -> (Vec<Figure>, Run) + Send>,
+    work: Work,
 }
+
+type Work = Box<dyn Fn(Kind, &Scenario) -> (Vec<Figure>, Run) + Send>;
 
 impl Job {
     fn new(
