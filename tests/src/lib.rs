@@ -6,7 +6,6 @@
 pub mod bench;
 #[cfg(feature = "interop")]
 pub mod conformance;
-#[cfg(feature = "interop")]
 pub mod congestion;
 #[cfg(feature = "interop")]
 pub mod core_bench;
@@ -14,6 +13,8 @@ pub mod counting;
 pub mod fuzz;
 #[cfg(feature = "interop")]
 pub mod interop;
+#[cfg(all(feature = "interop", target_os = "linux"))]
+pub mod linkemu;
 pub mod packet;
 pub mod puppet;
 pub mod sim;

@@ -1,13 +1,15 @@
 //! Congestion control on simulated links. The counters are exact: the simulation is deterministic, so that any
 //! change of behaviour moves them. Whoever moves them looks at why, and writes down the new ones (as in
-//! libtorrent's simulation/test_utp.cpp, whose five scenarios come first; the fifth is in `sim_mtu.rs`).
+//! libtorrent's simulation/test_utp.cpp, whose five scenarios come first, with LEDBAT and with the default; the fifth,
+//! in which congestion control has no part, is in `sim_mtu.rs`). The new ones are on the left of the message:
+//! `cargo test -p utp-tests --no-default-features --test sim_congestion --no-fail-fast 2>&1 | grep -A2 panicked`.
 
 use std::time::Duration;
 
-use utp_proto::congestion::LedbatConfig;
+use utp_proto::congestion::{CubicConfig, LedbatConfig};
 use utp_proto::{Config, ConnectionStats};
 use utp_tests::puppet::{Kind, Measured, Puppet, ms, seconds, state};
-use utp_tests::sim::{Link, LinkStats, Script, World};
+use utp_tests::sim::{Ending, Link, LinkStats, Script, World};
 
 /// What a transfer of a megabyte was like: sender, receiver, link and time.
 struct Run {
@@ -19,8 +21,13 @@ struct Run {
 
 fn megabyte(link: Link, send_buffer: Option<usize>) -> Run {
     let mut config = Config::default();
+    config.congestion(std::sync::Arc::new(LedbatConfig::default()));
+    megabyte_with(config, link, send_buffer)
+}
+
+fn megabyte_with(mut config: Config, link: Link, send_buffer: Option<usize>) -> Run {
     // Exact counts of packets: without those of the honesty tests (`threats_receivers.rs`).
-    config.congestion(std::sync::Arc::new(LedbatConfig::default())).distrust(false);
+    config.distrust(false);
     let mut world = World::new(1);
     let (a, b) = (world.host(config.clone()), world.host(config));
     world.send_buffer(a, send_buffer);
@@ -95,6 +102,68 @@ fn a_small_kernel_buffer_stalls_and_is_not_taken_for_loss() {
     assert_eq!((run.troubles(), run.waste()), ((0, 0, 0, 0), (0, 0, 0)));
     assert_eq!((run.link.overflows, run.sender.congestion_events), (0, 0));
     assert!(run.link.waits.max() < ms(1), "{:?}", run.link.waits.max());
+}
+
+/// The same with the default: losses and what they cost, packets sent and received, reductions of the window; queueing
+/// at the bottleneck, mean and longest, and time, all in milliseconds.
+#[test]
+fn the_same_four_with_the_default_to_the_last_packet() {
+    let links = [
+        (Link::new(1_000_000_000, ms(25)), None),
+        (Link::new(400_000, ms(25)).queue(500_000), None),
+        (Link::new(400_000, ms(25)).queue(3_000), None),
+        (Link::new(400_000_000, ms(10)).queue(1 << 20), Some(5_000)),
+    ];
+    let seen = links.map(|(link, send_buffer)| {
+        let run = megabyte_with(Config::default(), link, send_buffer);
+        assert_eq!(run.waste(), (0, 0, 0));
+        let s = &run.sender;
+        let packets = (s.packets_sent, s.packets_received, s.congestion_events);
+        let waits = (run.link.waits.mean().as_millis(), run.link.waits.max().as_millis());
+        (run.troubles(), packets, waits, run.time.as_millis())
+    });
+    let pinned = [
+        ((0, 0, 0, 0), (695, 348, 0), (0, 0), 241),
+        ((0, 0, 0, 0), (695, 692, 0), (41, 354), 21_576),
+        ((19, 0, 19, 20), (715, 693, 5), (5, 30), 21_677),
+        ((0, 0, 0, 0), (695, 348, 0), (0, 0), 100),
+    ];
+    assert_eq!(seen, pinned);
+}
+
+/// Five seconds of the default alone on 20 Mbit/s x 50 ms and ten beside CUBIC, which stops dead then.
+#[test]
+fn a_life_of_the_default_to_the_last_packet() {
+    let mut world = World::new(4);
+    let bottleneck = world.link(Link::new(20_000_000, ms(25)).queue(1 << 18));
+    let back = world.link(Link::wire(ms(25)));
+    let mut cubic = Config::default();
+    cubic.congestion(std::sync::Arc::new(CubicConfig::default()));
+    let hosts = [Config::default(), Config::default(), cubic.clone(), cubic].map(|mut config| {
+        config.distrust(false);
+        world.host(config)
+    });
+    for (from, to) in [(0, 1), (2, 3)] {
+        world.route(hosts[from], hosts[to], &[bottleneck]);
+        world.route(hosts[to], hosts[from], &[back]);
+    }
+    let ours = world.dial(hosts[0], hosts[1], Script::send(1 << 40), Script::receive());
+    let mut seen = Vec::new();
+    let mut look = |world: &mut World| {
+        let handle = world.dialer(ours).handle;
+        let stats = world.at(hosts[0]).endpoint.connection(handle).expect("still open").stats();
+        seen.push((stats.packets_sent, stats.retransmits, stats.congestion_events, stats.cwnd));
+    };
+    world.run_for(seconds(5));
+    look(&mut world);
+    let theirs = world.dial(hosts[2], hosts[3], Script::send(1 << 40), Script::receive());
+    world.run_for(seconds(10));
+    look(&mut world);
+    world.end(theirs, false, Ending::Abort);
+    world.run_for(seconds(5));
+    look(&mut world);
+    let pinned = [(8_095, 0, 0, 144_463), (8_897, 1, 1, 2_904), (15_699, 1, 1, 143_699)];
+    assert_eq!(seen, pinned, "packets, resends, reductions, window");
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use utp_proto::ConfigError;
-use utp_proto::congestion::LedbatConfig;
+use utp_proto::congestion::{ControllerFactory, CubicConfig, EbbConfig, LedbatConfig, LedbatPpConfig};
 use utp_tokio::{Config, SocketConfig};
 
 #[derive(Debug, Args)]
@@ -27,9 +27,14 @@ pub(crate) struct Transport {
     #[arg(long, value_name = "BYTES", default_value = "1500",
         value_parser = clap::value_parser!(u16).range(556..=9000))]
     mtu: u16,
-    /// Queueing delay at the bottleneck at which to slow down [1ms to 100ms].
-    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = target_delay)]
-    target_delay: Duration,
+    /// Congestion control. All but cubic step aside for others; cubic takes its share, as TCP does.
+    #[arg(long, value_enum, default_value_t = Congestion::Ebb)]
+    congestion: Congestion,
+    /// Queueing delay at the bottleneck at which to slow down [1ms to 100ms]. By default that of the congestion
+    /// control: ebb an eighth of the round trip and 5ms, 25ms at most (which this sets), ledbat 100ms,
+    /// ledbat++ 60ms. cubic has none.
+    #[arg(long, value_name = "TIME", value_parser = target_delay)]
+    target_delay: Option<Duration>,
     /// Memory for data on its way, each direction, exactly [4KiB to 1GiB]. Throughput cannot exceed this
     /// per round trip. Without it: 1 MiB, and up to 32 MiB as the path needs it.
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -54,8 +59,7 @@ impl Transport {
     /// A value is outside of its range: which, and what that is.
     pub(crate) fn settings(&self) -> Result<Settings, String> {
         let about = |option: &'static str| move |error: ConfigError| format!("{option}: {error}");
-        let mut ledbat = LedbatConfig::default();
-        ledbat.target = self.target_delay;
+        let congestion = self.congestion.controllers(self.target_delay)?;
         let mut config = Config::default();
         config
             .connect_timeout(self.connect_timeout)
@@ -67,7 +71,7 @@ impl Transport {
             .max_datagram(usize::from(self.mtu) - IPV4_UDP, usize::from(self.mtu) - IPV6_UDP)
             .map_err(about("--mtu"))?
             .pacing(!self.no_pacing)
-            .congestion(Arc::new(ledbat));
+            .congestion(congestion);
         if let Some(buffer) = self.buffer {
             let buffer = usize::try_from(buffer.as_u64()).unwrap_or(usize::MAX);
             let set = |config: &mut Config| config.receive_buffer(buffer)?.send_buffer(buffer).map(drop);
@@ -81,6 +85,43 @@ impl Transport {
             set(&mut config).map_err(about("--max-in-flight"))?;
         }
         Ok(Settings { protocol: config, gso: !self.no_gso, gro: !self.no_gro })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Congestion {
+    Ebb,
+    Ledbat,
+    #[value(name = "ledbat++")]
+    LedbatPp,
+    Cubic,
+}
+
+impl Congestion {
+    /// # Errors
+    /// It has no target, and one is given.
+    fn controllers(self, target: Option<Duration>) -> Result<Arc<dyn ControllerFactory>, String> {
+        Ok(match self {
+            Self::Ebb => {
+                let mut ebb = EbbConfig::default();
+                ebb.max_target = target.unwrap_or(ebb.max_target);
+                Arc::new(ebb)
+            }
+            Self::Ledbat => {
+                let mut ledbat = LedbatConfig::default();
+                ledbat.target = target.unwrap_or(ledbat.target);
+                Arc::new(ledbat)
+            }
+            Self::LedbatPp => {
+                let mut ledbat = LedbatPpConfig::default();
+                ledbat.target = target.unwrap_or(ledbat.target);
+                Arc::new(ledbat)
+            }
+            Self::Cubic if target.is_some() => {
+                return Err("--target-delay: cubic has no target".to_owned());
+            }
+            Self::Cubic => Arc::new(CubicConfig::default()),
+        })
     }
 }
 
@@ -175,6 +216,17 @@ mod tests {
         ] {
             assert!(parse(&[wrong]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn every_congestion_control_but_cubic_has_a_target() {
+        for name in ["ebb", "ledbat", "ledbat++"] {
+            parse(&["--congestion", name]).unwrap();
+            parse(&["--congestion", name, "--target-delay=30ms"]).unwrap();
+        }
+        parse(&["--congestion=cubic"]).unwrap();
+        assert!(parse(&["--congestion=cubic", "--target-delay=30ms"]).unwrap_err().contains("cubic"));
+        assert!(parse(&["--congestion=reno"]).is_err());
     }
 
     #[test]

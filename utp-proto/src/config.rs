@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::congestion::{ControllerFactory, LedbatConfig};
+use crate::congestion::{ControllerFactory, EbbConfig};
 use crate::error::ConfigError;
 
 /// Configuration of an [`Endpoint`](crate::Endpoint), shared by all its connections.
@@ -91,7 +91,7 @@ impl Default for Config {
             max_sack: 128,
             wide_sack: true,
             resets_per_second: 100,
-            controller: Arc::new(LedbatConfig::default()),
+            controller: Arc::new(EbbConfig::default()),
             receive_controller: None,
         }
     }
@@ -355,7 +355,7 @@ impl Config {
         self
     }
 
-    /// Congestion control of new connections. Default [`LedbatConfig`].
+    /// Congestion control of new connections. Default [`EbbConfig`].
     pub fn congestion(&mut self, controller: Arc<dyn ControllerFactory>) -> &mut Self {
         self.controller = controller;
         self

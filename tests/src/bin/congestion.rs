@@ -34,6 +34,12 @@ struct Options {
     /// Draws every run into this directory.
     #[arg(long)]
     svg: Option<PathBuf>,
+    /// So many runs of each case, with different seeds: medians and ranges.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Prints what was seen of every run, second by second.
+    #[arg(long)]
+    series: bool,
     /// Threads; as many as there are processors by default.
     #[arg(long)]
     threads: Option<usize>,
@@ -83,21 +89,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn run(jobs: Vec<Job>, options: &Options) -> Vec<Row> {
     let threads = options.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
     let count = jobs.len();
-    let jobs: Vec<Mutex<Option<Job>>> = jobs.into_iter().map(|job| Mutex::new(Some(job))).collect();
+    let jobs: Vec<Mutex<Job>> = jobs.into_iter().map(Mutex::new).collect();
     let (next, rows) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..threads.unwrap_or(1).max(1) {
             scope.spawn(|| {
                 loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(job) = jobs.get(i).and_then(|job| job.lock().ok()?.take()) else { return };
-                    let (row, run) = job.run();
+                    // Each is locked once: a job is `Send`, but not `Sync`.
+                    let Some(Ok(job)) = jobs.get(i).map(Mutex::lock) else { return };
+                    let seeds = (1..=options.seeds.max(1)).map(|seed| one(&job, seed, options));
+                    let row = tables::merge(seeds.collect());
                     eprintln!("{}/{count} {}: {}, {}", i + 1, row.table, row.controller, row.case);
-                    if let Some(dir) = &options.svg
-                        && let Err(error) = plot::draw(&run, &dir.join(plot::file_name(&run)))
-                    {
-                        eprintln!("no picture: {error}");
-                    }
                     if let Ok(mut rows) = rows.lock() {
                         rows.push((i, row));
                     }
@@ -108,4 +111,18 @@ fn run(jobs: Vec<Job>, options: &Options) -> Vec<Row> {
     let mut rows = rows.into_inner().unwrap_or_default();
     rows.sort_by_key(|(i, _)| *i);
     rows.into_iter().map(|(_, row)| row).collect()
+}
+
+/// One run, drawn if that is wanted.
+fn one(job: &Job, seed: u64, options: &Options) -> Row {
+    let (row, run) = job.run(seed);
+    if options.series {
+        print!("{}", report::series(&run));
+    }
+    if let Some(dir) = options.svg.as_ref().filter(|_| seed == 1)
+        && let Err(error) = plot::draw(&run, &dir.join(plot::file_name(&run)))
+    {
+        eprintln!("no picture: {error}");
+    }
+    row
 }

@@ -7,9 +7,12 @@
 //! `cargo run --release -p utp-tests --bin congestion` runs all of it. Everything happens in virtual time and
 //! from a seed: the same build gives the same figures on any machine.
 
+#[cfg(feature = "interop")]
 pub mod plot;
+#[cfg(feature = "interop")]
 pub mod report;
 mod run;
+#[cfg(feature = "interop")]
 pub mod tables;
 
 use std::sync::Arc;

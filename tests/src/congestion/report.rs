@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::Run;
 use super::tables::{Figure, Row, Target};
 
 /// A table as text, figures beside their targets. A figure that misses its target is marked with `!`.
@@ -36,6 +37,25 @@ pub fn text(title: &str, rows: &[&Row]) -> String {
     out
 }
 
+/// A run, second by second: windows, what flows take for the empty path's delay, goodput, queueing.
+#[must_use]
+pub fn series(run: &Run) -> String {
+    let mut out = format!("{}\n", run.scenario.name);
+    for (second, samples) in run.samples.chunks(10).enumerate() {
+        let Some(last) = samples.last() else { continue };
+        let wait: f64 = samples.iter().map(|sample| sample.link.waits.mean().as_secs_f64()).sum();
+        let _ = write!(out, "{:>4} s  queueing {:6.1} ms", second + 1, wait * 1e3 / samples.len() as f64);
+        for flow in 0..last.cwnd.len() {
+            let goodput: f64 = samples.iter().map(|sample| sample.goodput[flow]).sum();
+            let (cwnd, base) = (last.cwnd[flow] / 1024, last.base[flow] / 1000);
+            let mbit = goodput / samples.len() as f64 / 1e6;
+            let _ = write!(out, "  | {cwnd:>6} KiB, base {base:>4} ms, {mbit:7.2} Mbit/s");
+        }
+        out.push('\n');
+    }
+    out
+}
+
 fn heading(figure: &Figure) -> String {
     match figure.unit {
         "" => figure.name.to_owned(),
@@ -50,7 +70,11 @@ fn cell(figure: &Figure) -> String {
         None => String::new(),
     };
     let mark = if figure.is_met() == Some(false) { "!" } else { "" };
-    format!("{mark}{}{target}", number(figure.value))
+    let range = match figure.range {
+        Some((low, high)) if low != high => format!(" [{}..{}]", number(low), number(high)),
+        _ => String::new(),
+    };
+    format!("{mark}{}{range}{target}", number(figure.value))
 }
 
 fn number(value: f64) -> String {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use utp_proto::Config;
 
 use super::Kind;
-use crate::sim::{ConnId, Ending, Finish, HostId, Link, LinkId, LinkStats, Script, Waits, World};
+use crate::sim::{ConnId, Ending, Finish, HostId, Link, LinkId, LinkStats, Random, Script, Waits, World};
 
 /// Flows over one bottleneck.
 #[derive(Debug, Clone)]
@@ -80,6 +80,17 @@ impl Scenario {
             default_buffers: false,
             seed: 1,
         }
+    }
+
+    /// The same with other randomness, and, but for seed 1, other phases: each flow starts up to a second later.
+    #[must_use]
+    pub fn seeded(mut self, seed: u64) -> Self {
+        let mut random = Random::new(seed, 0);
+        for flow in self.flows.iter_mut().filter(|_| seed != 1) {
+            flow.start += random.duration(Duration::from_secs(1));
+        }
+        self.seed = seed;
+        self
     }
 
     /// Bytes in flight that fill the path and leave the queue empty.

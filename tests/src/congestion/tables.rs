@@ -24,8 +24,10 @@ pub struct Row {
 pub struct Figure {
     /// What it is.
     pub name: &'static str,
-    /// In `unit`.
+    /// In `unit`; the median if there are several runs.
     pub value: f64,
+    /// The lowest and the highest of several runs.
+    pub range: Option<(f64, f64)>,
     /// Of value and target.
     pub unit: &'static str,
     /// What it should be, if that is laid down.
@@ -43,25 +45,44 @@ pub enum Target {
 
 impl Figure {
     fn at_least(name: &'static str, value: f64, unit: &'static str, bound: f64) -> Self {
-        Self { name, value, unit, target: Some(Target::AtLeast(bound)) }
+        Self { name, value, range: None, unit, target: Some(Target::AtLeast(bound)) }
     }
 
     fn at_most(name: &'static str, value: f64, unit: &'static str, bound: f64) -> Self {
-        Self { name, value, unit, target: Some(Target::AtMost(bound)) }
+        Self { name, value, range: None, unit, target: Some(Target::AtMost(bound)) }
     }
 
     fn plain(name: &'static str, value: f64, unit: &'static str) -> Self {
-        Self { name, value, unit, target: None }
+        Self { name, value, range: None, unit, target: None }
     }
 
-    /// Whether the target is met; `None` without one.
+    /// Whether the target is met, in the worst run; `None` without one.
     #[must_use]
     pub fn is_met(&self) -> Option<bool> {
+        let (low, high) = self.range.unwrap_or((self.value, self.value));
         self.target.map(|target| match target {
-            Target::AtLeast(bound) => self.value >= bound,
-            Target::AtMost(bound) => self.value <= bound,
+            Target::AtLeast(bound) => low >= bound,
+            Target::AtMost(bound) => high <= bound,
         })
     }
+}
+
+/// Rows of the same job from different seeds as one.
+///
+/// # Panics
+/// Without any row.
+#[must_use]
+pub fn merge(rows: Vec<Row>) -> Row {
+    let mut merged = rows[0].clone();
+    if rows.len() > 1 {
+        for (i, figure) in merged.figures.iter_mut().enumerate() {
+            let mut values: Vec<f64> = rows.iter().map(|row| row.figures[i].value).collect();
+            values.sort_by(f64::total_cmp);
+            figure.value = values[values.len() / 2];
+            figure.range = Some((values[0], values[values.len() - 1]));
+        }
+    }
+    merged
 }
 
 /// One row to be found out.
@@ -76,8 +97,11 @@ pub struct Job {
     pub rtt: u64,
     /// Link and circumstances.
     pub case: String,
-    work: Box<dyn FnOnce(Kind) -> (Vec<Figure>, Run) + Send>,
+    scenario: Scenario,
+    work: Work,
 }
+
+type Work = Box<dyn Fn(Kind, &Scenario) -> (Vec<Figure>, Run) + Send>;
 
 impl Job {
     fn new(
@@ -85,24 +109,24 @@ impl Job {
         kind: Kind,
         scenario: Scenario,
         case: String,
-        measure: impl FnOnce(Kind, &Scenario) -> (Vec<Figure>, Run) + Send + 'static,
+        measure: impl Fn(Kind, &Scenario) -> (Vec<Figure>, Run) + Send + 'static,
     ) -> Self {
         let (mbit, rtt) = (scenario.rate / 1_000_000, scenario.rtt.as_millis() as u64);
         let scenario = Scenario { name: format!("{table}: {} {case}", kind.name()), ..scenario };
-        Self { table, kind, mbit, rtt, case, work: Box::new(move |kind| measure(kind, &scenario)) }
+        Self { table, kind, mbit, rtt, case, scenario, work: Box::new(measure) }
     }
 
-    /// Does it.
+    /// Does it. Seed 1 starts flows at full seconds, others up to a second later.
     #[must_use]
-    pub fn run(self) -> (Row, Run) {
-        let Self { table, kind, case, work, .. } = self;
-        let (figures, run) = work(kind);
-        (Row { table, controller: kind.name(), case, figures }, run)
+    pub fn run(&self, seed: u64) -> (Row, Run) {
+        let (figures, run) = (self.work)(self.kind, &self.scenario.clone().seeded(seed));
+        (Row { table: self.table, controller: self.kind.name(), case: self.case.clone(), figures }, run)
     }
 }
 
 /// Names of the tables, in order.
-pub const TABLES: [&str; 7] = ["alone", "cubic", "equals", "short-queue", "step", "loss", "transfer"];
+pub const TABLES: [&str; 8] =
+    ["alone", "cubic", "strangers", "equals", "short-queue", "step", "loss", "transfer"];
 
 /// All jobs of a controller.
 #[must_use]
@@ -110,6 +134,7 @@ pub fn jobs(kind: Kind) -> Vec<Job> {
     let mut jobs = Vec::new();
     alone(kind, &mut jobs);
     against_cubic(kind, &mut jobs);
+    strangers(kind, &mut jobs);
     equals(kind, &mut jobs);
     short_queue(kind, &mut jobs);
     step(kind, &mut jobs);
@@ -198,6 +223,39 @@ fn shared(scenario: &Scenario) -> (Vec<Figure>, Run) {
         Figure::plain("our share", 100.0 * run.goodput(0, 20, STOP) / link, "%"),
     ];
     (figures, run)
+}
+
+/// One flow beside one of another background transport.
+fn strangers(kind: Kind, jobs: &mut Vec<Job>) {
+    let cases = [(20, 30, 200), (20, 80, 200), (100, 30, 200), (100, 100, 200), (20, 50, 60), (100, 100, 60)];
+    for other in [Kind::Ledbat, Kind::LedbatPp].into_iter().filter(|other| *other != kind) {
+        for (mbit, rtt, queue) in cases {
+            for first in [true, false] {
+                let mut scenario = Scenario::new("", mbit, rtt);
+                scenario.queue = Queue::Bytes((mbit * 125 * queue) as usize);
+                let starts = if first { [0, 10] } else { [10, 0] };
+                for (kind, start) in [kind, other].into_iter().zip(starts) {
+                    scenario.flows.push(Flow::new(kind, Duration::from_secs(start)));
+                }
+                scenario.length = Duration::from_secs(190);
+                let order = if first { "we first" } else { "we later" };
+                let case =
+                    format!("{}, {mbit} Mbit/s x {rtt} ms, queue of {queue} ms, {order}", other.name());
+                jobs.push(Job::new("strangers", kind, scenario, case, move |_, scenario| {
+                    let run = scenario.run();
+                    let (ours, theirs) = (run.goodput(0, 70, 190), run.goodput(1, 70, 190));
+                    let waits = run.waits(70, 190);
+                    let figures = vec![
+                        Figure::plain("our share", 100.0 * ours / (ours + theirs).max(1.0), "%"),
+                        Figure::plain("used", 100.0 * run.utilisation(70, 190), "%"),
+                        Figure::plain("queueing, mean", millis(waits.mean()), "ms"),
+                        Figure::plain("p95", millis(waits.quantile(0.95)), "ms"),
+                    ];
+                    (figures, run)
+                }));
+            }
+        }
+    }
 }
 
 fn equals(kind: Kind, jobs: &mut Vec<Job>) {

@@ -3,6 +3,7 @@
 //! of an endpoint, and [`Connection::set_congestion`](crate::Connection::set_congestion) for one. Users may
 //! bring their own.
 //!
+//! - [`Ebb`]: background, the default: fills what is idle within a second and leaves it within as much.
 //! - [`Ledbat`]: background, as deployed peers do it.
 //! - [`LedbatPp`]: background, as the draft of its successor has it.
 //! - [`Cubic`]: foreground, TCP's equal.

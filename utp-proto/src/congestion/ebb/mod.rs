@@ -1,7 +1,16 @@
 //! Ebb: background transport that fills an empty link at once and leaves it at once to anybody else.
 //!
 //! Of our own, from parts that are known to work, because none of the published ones does all of what uTP is for
-//! (the `congestion` command of `tests/` prints the figures):
+//! (`CONGESTION.md` has the figures): LEDBAT (RFC 6817) fills an empty link by 3000 bytes per round trip and a queue of up
+//! to 100 ms, which takes half of the link from CUBIC where the queue is shorter than that, and lets the later of two
+//! equals starve the earlier; LEDBAT++ (draft-irtf-iccrg-ledbat-plus-plus) mends the last, idles a tenth of the
+//! time, and has a target of 60 ms, longer than many queues; CUBIC (RFC 9438) does not step aside.
+//!
+//! BEP 29 asks for a controller by delay that yields to TCP and leaves its choice to the implementation. What RFC 6817
+//! says MUST be is kept: a target of at most 100 ms, no more growth than TCP's slow start, a reduction upon loss
+//! (unless the delay says that it is not congestion), a window that is used. Deviations: the round trip instead of one
+//! way alone; a decrease in proportion to the window; a target that depends on the round trip; growth by a part of the
+//! window while the queue is short; an allowance of 50 ms on top of the queue that *others* keep (`company.rs`).
 //!
 //! - **Signal**: queueing delay as round-trip time above the smallest one, as LEDBAT++ (no clock but ours has
 //!   a part in it, so that no peer's clock, skew, drift or lie matters). `path.rs`.
@@ -23,13 +32,17 @@
 //!   this at a higher price).
 //! - **Loss** with a long queue halves, loss that goes on although the queue is short costs what was lost
 //!   (`losses.rs`).
+//! - **Company**: others with a longer target, deployed LEDBAT above all, get more than half of the link and not all of
+//!   it (`company.rs`).
 
+mod company;
 mod losses;
 mod path;
 mod train;
 
 use std::time::{Duration, Instant};
 
+use company::Company;
 use losses::Losses;
 use path::{Path, noise};
 use train::Train;
@@ -84,6 +97,9 @@ pub struct Ebb {
     flood: f64,
     /// The window that filled the path when it was last full: the flood slows down there.
     full: f64,
+    /// What the bottleneck was seen to deliver to us at most, bytes per second; forgotten slowly.
+    rate: f64,
+    company: Company,
     /// Round trips in a row with a short queue, and with one above the target.
     low: u32,
     high: u32,
@@ -102,6 +118,8 @@ enum Mode {
     Steady,
     /// The window is low for a moment.
     Drain(Drain),
+    /// The same among others who keep a queue: the window to go back to, and round trips of it.
+    Dip(f64, u32),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -141,6 +159,8 @@ impl Ebb {
             mode: Mode::Start,
             flood: 1.0,
             full: f64::INFINITY,
+            rate: 0.0,
+            company: Company::default(),
             low: 0,
             high: 0,
             started: now,
@@ -161,6 +181,9 @@ impl Ebb {
 
     /// Microseconds.
     fn target(&self) -> u64 {
+        if self.company.is_there() {
+            return company::TARGET;
+        }
         self.config.target(Duration::from_micros(self.path.base())).as_micros() as u64
     }
 
@@ -180,13 +203,14 @@ impl Ebb {
             return;
         }
         let per_round = (gain * room.min(1.0)).max(self.flood * self.cwnd);
-        self.set(self.cwnd + per_round * (ack.bytes as f64 / self.cwnd).min(1.0));
+        let grown = self.cwnd + per_round * (ack.bytes as f64 / self.cwnd).min(1.0);
+        self.set(grown.min(self.company.most()).max(self.cwnd));
     }
 
     /// The path is full: what it delivers in an empty round trip is what it holds.
     fn filled(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.round.since).as_secs_f64();
-        let base = self.path.base() as f64 / 1e6;
+        let base = self.path.clear() as f64 / 1e6;
         // A part of a round trip says little.
         if elapsed >= base / 2.0 && self.round.bytes > 0.0 {
             let holds = self.round.bytes / elapsed * base;
@@ -196,6 +220,7 @@ impl Ebb {
         self.full = self.cwnd;
         self.flood = 0.0;
         self.low = 0;
+        self.company.answered();
         if self.mode == Mode::Start {
             self.mode = Mode::Steady;
         }
@@ -213,20 +238,33 @@ impl Ebb {
     }
 
     fn end_round(&mut self, ack: &Ack) {
-        let starved = self.high > 0 && self.cwnd <= 2.0 * self.min_window();
-        self.path.end_round(ack.now, starved);
+        let now = ack.now;
+        let elapsed = now.saturating_duration_since(self.round.since).as_secs_f64();
+        if elapsed > 0.0 {
+            self.rate = (self.round.bytes / elapsed).max(self.rate * (1.0 - elapsed / RATE_MEMORY).max(0.0));
+        }
+        let little = self.rate * self.path.clear() as f64 / 1e6 * LITTLE;
+        let starved = self.high > 0 && self.cwnd <= little.max(2.0 * self.min_window());
+        if let Some(level) = self.path.end_round(now, starved) {
+            self.meet(now, level);
+        } else if self.company.is_there() {
+            self.keep_company(now, starved);
+        }
         let queue = self.path.queueing();
-        if let Mode::Drain(drain) = self.mode {
-            self.drain_more(ack.now, drain);
-        } else if queue * 2 <= self.target() {
-            self.calm(ack.now);
-        } else {
-            self.crowded(queue);
+        match self.mode {
+            Mode::Drain(drain) => self.drain_more(now, drain),
+            Mode::Dip(back, rounds) if rounds >= DIP => {
+                self.mode = Mode::Steady;
+                self.set(back);
+            }
+            Mode::Dip(back, rounds) => self.mode = Mode::Dip(back, rounds + 1),
+            _ if queue * 2 <= self.target() => self.calm(now),
+            _ => self.crowded(queue),
         }
-        if self.mode == Mode::Steady && self.wants_drain(ack.now) {
-            self.drain(ack.now);
+        if self.mode == Mode::Steady && !self.company.is_there() && self.wants_drain(now) {
+            self.drain(now);
         }
-        self.new_round(ack.now);
+        self.new_round(now);
     }
 
     /// A round trip with a short queue.
@@ -248,7 +286,7 @@ impl Ebb {
     fn crowded(&mut self, queue: u64) {
         (self.low, self.flood) = (0, if self.mode == Mode::Start { self.flood } else { 0.0 });
         let excess = queue as f64 - self.target() as f64 / 2.0;
-        let part = DRAIN * excess / (self.path.base() + queue) as f64;
+        let part = DRAIN * excess / (self.path.clear() + queue) as f64;
         self.high = if queue > self.target() { self.high + 1 } else { 0 };
         let stubborn = 1.0 + f64::from(self.high.saturating_sub(PATIENCE)) / 2.0;
         self.set(self.cwnd * (1.0 - (part * stubborn).min(0.5)));
@@ -290,7 +328,7 @@ impl Ebb {
     }
 
     fn is_draining(&self) -> bool {
-        matches!(self.mode, Mode::Drain(_))
+        matches!(self.mode, Mode::Drain(_) | Mode::Dip(..))
     }
 
     /// Whether a queue that is too short to be steered by its delay overflowed lately.
@@ -313,6 +351,7 @@ impl Controller for Ebb {
         if self.mode == Mode::Start
             && let Some(rate) = self.train.on_ack(ack, self.mss)
         {
+            self.rate = rate;
             self.full = rate * self.path.base() as f64 / 1e6;
             let jump = (self.full / 2.0).min(MAX_JUMP * self.config.initial_packets as f64 * self.mss);
             self.set(self.cwnd.max(jump));
@@ -334,6 +373,7 @@ impl Controller for Ebb {
 
     fn on_loss(&mut self, loss: &Loss) {
         if loss.timeouts >= PERSISTENT {
+            self.part(loss.now);
             self.set(0.0);
             (self.mode, self.flood, self.low, self.undo) = (Mode::Steady, 0.0, 0, None);
             return;
@@ -346,9 +386,10 @@ impl Controller for Ebb {
             self.set(self.cwnd - (loss.bytes as f64).min(self.cwnd / 8.0));
             return;
         }
-        if let Mode::Drain(drain) = self.mode {
-            self.set(drain.back);
+        if let Mode::Drain(Drain { back, .. }) | Mode::Dip(back, _) = self.mode {
+            self.set(back);
         }
+        self.part(loss.now);
         if self.losses.try_less() || self.undo.is_none() {
             self.undo = Some((self.cwnd, self.full));
         }
@@ -459,6 +500,15 @@ const DRAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// ...or, by a new connection, whose first round trips may have seen the queue of others.
 const DRAIN_FIRST: Duration = Duration::from_secs(4);
+
+/// Part of what the bottleneck delivers that is as good as nothing.
+const LITTLE: f64 = 1.0 / 16.0;
+
+/// What the bottleneck was seen to deliver is forgotten in so many seconds.
+const RATE_MEMORY: f64 = 600.0;
+
+/// Round trips of a dip after the first one, which still shows what was sent before it.
+const DIP: u32 = 2;
 
 /// Part of what the path holds that stays in it.
 const DRAIN_DEPTH: f64 = 0.8;

@@ -29,6 +29,8 @@ pub(super) struct Path {
     /// Smallest queueing and one-way delay of the round under way; queueing of the last one.
     round: Option<(u64, Option<u32>)>,
     queueing: u64,
+    /// Part of the queue that is somebody else's for good, and counts as path.
+    floor: u64,
     /// When a sample last saw the path empty.
     confirmed: Instant,
     steady: Steady,
@@ -47,6 +49,7 @@ impl Path {
             next: 0,
             round: None,
             queueing: 0,
+            floor: 0,
             confirmed: now,
             steady: Steady::new(now),
         }
@@ -62,21 +65,41 @@ impl Path {
         now.saturating_duration_since(self.confirmed)
     }
 
-    /// Smallest queueing in the last round trip.
+    /// Queue that counts as path.
+    pub(super) fn floor(&self) -> u64 {
+        self.floor
+    }
+
+    pub(super) fn set_floor(&mut self, floor: u64) {
+        self.floor = floor;
+    }
+
+    /// The round trip with nothing in the queue that we could do something about.
+    pub(super) fn clear(&self) -> u64 {
+        self.base() + self.floor
+    }
+
+    /// Smallest queueing in the last round trip, above the floor.
     pub(super) fn queueing(&self) -> u64 {
+        self.queueing.saturating_sub(self.floor)
+    }
+
+    /// The same from the ground.
+    pub(super) fn whole_queueing(&self) -> u64 {
         self.queueing
     }
 
-    /// Smallest queueing of the last few samples.
+    /// Smallest queueing of the last few samples, above the floor.
     pub(super) fn latest(&self) -> u64 {
-        self.recent.iter().copied().filter(|&queueing| queueing < u64::MAX).min().unwrap_or(0)
+        let least = self.recent.iter().copied().filter(|&queueing| queueing < u64::MAX).min();
+        least.unwrap_or(0).saturating_sub(self.floor)
     }
 
-    /// Queueing that the last sample saw.
+    /// Queueing that the last sample saw, above the floor.
     pub(super) fn newest(&self) -> u64 {
         match self.recent[(self.next + RECENT - 1) % RECENT] {
             u64::MAX => 0,
-            queueing => queueing,
+            queueing => queueing.saturating_sub(self.floor),
         }
     }
 
@@ -120,30 +143,45 @@ impl Path {
         self.repeated.1 < CONSTANT
     }
 
-    /// A round trip is over. `starved`: others hold the queue, and we have given up all that we can.
-    pub(super) fn end_round(&mut self, now: Instant, starved: bool) {
+    /// A round trip is over. `starved`: others hold the queue, and we have given up all that we can. `Some`: where
+    /// they hold it.
+    pub(super) fn end_round(&mut self, now: Instant, starved: bool) -> Option<Level> {
         let passed = now.saturating_duration_since(self.last);
         self.last = now;
-        let Some((queueing, one_way)) = self.round.take() else { return };
+        let (queueing, one_way) = self.round.take()?;
         self.queueing = queueing;
-        if !starved {
-            self.steady = Steady::new(now);
-            self.period_left = self.period_left.saturating_sub(passed);
-            if self.period_left.is_zero() {
-                self.period_left = PERIOD;
-                self.round_trip.turn();
-                self.one_way.turn();
+        if starved {
+            let level = self.steady.update(now, queueing, noise(self.base()))?;
+            if level.still >= STILL {
+                // Nobody's queue stands so still: the path has become longer.
+                self.lengthen(now, level.at, one_way);
+                return None;
             }
-        } else if let Some(level) = self.steady.update(now, queueing, noise(self.base())) {
-            // Nobody's queue stands so still: the path has become longer.
-            self.round_trip.reset(self.base() + level);
-            if let Some(delay) = one_way {
-                self.one_way.reset(delay);
-            }
-            self.queueing = 0;
-            self.recent = [u64::MAX; RECENT];
-            self.confirmed = now;
+            return Some(level);
         }
+        self.steady = Steady::new(now);
+        if self.floor > 0 {
+            return None; // the empty path cannot be seen
+        }
+        self.period_left = self.period_left.saturating_sub(passed);
+        if self.period_left.is_zero() {
+            self.period_left = PERIOD;
+            self.round_trip.turn();
+            self.one_way.turn();
+        }
+        None
+    }
+
+    /// What seemed to be a queue is the path.
+    pub(super) fn lengthen(&mut self, now: Instant, by: u64, one_way: Option<u32>) {
+        self.round_trip.reset(self.base() + by);
+        if let Some(delay) = one_way.or_else(|| Some(self.one_way.lowest?.wrapping_add(by as u32))) {
+            self.one_way.reset(delay);
+        }
+        (self.queueing, self.floor) = (0, 0);
+        self.recent = [u64::MAX; RECENT];
+        self.confirmed = now;
+        self.steady = Steady::new(now);
     }
 }
 
@@ -180,23 +218,36 @@ impl<T: Copy> Minimum<T> {
     }
 }
 
-/// Finds out whether a delay stands still.
+/// Finds out whether a delay stands still, or at least does not rise and falls slowly.
 #[derive(Debug)]
 struct Steady {
-    since: Instant,
+    still: Instant,
+    calm: Instant,
     low: u64,
     high: u64,
+    calm_low: u64,
     slot: Instant,
     slot_min: u64,
 }
 
+/// What is known of a delay at the end of a slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Level {
+    /// Since when it has been the same, and since when it has not risen and not fallen at once.
+    pub(super) still: Duration,
+    pub(super) calm: Duration,
+    /// Where it is.
+    pub(super) at: u64,
+}
+
 impl Steady {
     fn new(now: Instant) -> Self {
-        Self { since: now, low: u64::MAX, high: 0, slot: now, slot_min: u64::MAX }
+        let (still, calm, slot) = (now, now, now);
+        Self { still, calm, low: u64::MAX, high: 0, calm_low: u64::MAX, slot, slot_min: u64::MAX }
     }
 
-    /// Takes the minimum of a round trip; the level, once it has been the same for long enough.
-    fn update(&mut self, now: Instant, delay: u64, noise: u64) -> Option<u64> {
+    /// Takes the minimum of a round trip.
+    fn update(&mut self, now: Instant, delay: u64, noise: u64) -> Option<Level> {
         self.slot_min = self.slot_min.min(delay);
         if now.saturating_duration_since(self.slot) < SLOT {
             return None;
@@ -205,13 +256,15 @@ impl Steady {
         self.slot = now;
         (self.low, self.high) = (self.low.min(min), self.high.max(min));
         if self.high - self.low > noise {
-            (self.since, self.low, self.high) = (now, min, min);
+            (self.still, self.low, self.high) = (now, min, min);
         }
-        (now.saturating_duration_since(self.since) >= STILL).then(|| {
-            let level = self.low;
-            *self = Self::new(now);
-            level
-        })
+        let fell = self.calm_low < u64::MAX && min + noise.max(self.calm_low / FALL) < self.calm_low;
+        if fell || min > self.calm_low.saturating_add(RISE) {
+            (self.calm, self.calm_low) = (now, min);
+        }
+        self.calm_low = self.calm_low.min(min);
+        let since = |at| now.saturating_duration_since(at);
+        Some(Level { still: since(self.still), calm: since(self.calm), at: min })
     }
 }
 
@@ -237,6 +290,12 @@ const RECENT: usize = 8;
 
 /// Minima of slots of this length are compared, since a window of two packets gives few samples...
 const SLOT: Duration = Duration::from_secs(1);
+
+/// Microseconds. CUBIC's window moves by `0.1 * t^3` packets in its flattest `t` seconds: 6 ms in 8 s at 100 Mbit/s.
+const RISE: u64 = 3_000;
+
+/// A slow fall: at most this part of it from slot to slot.
+const FALL: u64 = 32;
 
 /// ...and have to be the same for this long. CUBIC's plateau, the stillest that a queue of others gets, stays
 /// within 4 ms for 19 s at 1 Gbit/s, less on anything slower.
