@@ -31,6 +31,8 @@ pub(super) struct ReceiveControl {
     mss: usize,
     /// The highest number so far, and when its packet was sent.
     highest: Option<(SeqNr, Timestamp)>,
+    /// When a packet came last that was sent after one with a higher number.
+    resent_at: Option<Time>,
     /// The packet before was numbered far beyond the highest, and not believed.
     jumped: bool,
     /// The window told last, and the bytes that have arrived since.
@@ -68,6 +70,7 @@ impl ReceiveControl {
             rtt: Rtt::new(config),
             mss,
             highest: None,
+            resent_at: None,
             jumped: false,
             told,
             drained: 0,
@@ -161,6 +164,10 @@ impl Connection {
         let per_round = control.round.count(now, srtt, bytes);
         let before = |micros| cx.clock.instant(Time(now.0.saturating_sub(micros)));
         if control.is_resent(header.seq_nr, header.timestamp) {
+            let repeated = control.resent_at.replace(now).is_some_and(|at| now.since(at) < REPEATED * srtt);
+            if !repeated {
+                return; // one alone
+            }
             control.controller.on_loss(&Loss {
                 now: cx.clock.instant(now),
                 bytes,
@@ -193,6 +200,11 @@ const MIN_PACKETS: u64 = 2;
 
 /// Microseconds, as long as the peer's clock told nothing.
 const UNKNOWN_RTT: u64 = 100_000;
+
+/// Round trips within which a second retransmission has to come for the two to count as a loss. One alone may be a
+/// test of this side's honesty (`honesty.rs`), which no receiver can tell from a retransmission; a queue that overflows
+/// drops more than one packet, and is seen in the delay besides.
+const REPEATED: u64 = 4;
 
 /// Numbers beyond the highest at which a single packet is taken for a question.
 const FAR: u16 = 512;
