@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use utp_proto::congestion::FixedWindow;
 use utp_proto::{Config, ConnectionHandle, Endpoint, Event};
 
 /// The system's allocator, which counts while it is told to.
@@ -188,12 +189,18 @@ impl Pair {
     }
 }
 
+/// Every packet in its turn, unless it got lost; windows and buffers as large as they will be and not full: those that grow take
+/// memory when they do.
+fn config() -> Config {
+    let mut config = Config::default();
+    config.send_buffer(1 << 20).unwrap().receive_buffer(4 << 20).unwrap().distrust(false);
+    config.congestion(Arc::new(FixedWindow { bytes: 500_000 }));
+    config
+}
+
 #[test]
 fn a_transfer_under_way_allocates_nothing() {
-    // Buffers that grow take memory when they do.
-    let mut config = Config::default();
-    config.send_buffer(1 << 20).unwrap().receive_buffer(1 << 20).unwrap();
-    let mut pair = Pair::connected(config);
+    let mut pair = Pair::connected(config());
     let (warm, _) = pair.transfer(30 << 20);
     assert!(warm > 0, "the counter counts");
     let (allocations, packets) = pair.transfer(100 << 20);
@@ -203,10 +210,20 @@ fn a_transfer_under_way_allocates_nothing() {
 
 #[test]
 fn losses_allocate_nothing_either() {
-    let mut pair = Pair::connected(Config::default());
+    let mut pair = Pair::connected(config());
     pair.loses = Some(101);
     pair.transfer(20 << 20);
     let (allocations, packets) = pair.transfer(20 << 20);
     assert!(packets > 15_000);
     assert_eq!(allocations, 0, "in {packets} packets, of which one of 101 was lost");
+}
+
+/// A test of honesty makes a whole flight wait behind a gap and then arrive at once, which may take a few blocks.
+#[test]
+fn tests_of_honesty_allocate_a_block_now_and_then() {
+    let mut pair = Pair::connected(Config::default());
+    pair.transfer(100 << 20);
+    let (allocations, packets) = pair.transfer(200 << 20);
+    println!("{allocations} in {packets} packets");
+    assert!(allocations <= packets / 5_000, "{allocations} in {packets} packets");
 }

@@ -112,7 +112,9 @@ impl Direction {
             return Ok(());
         }
         let next = self.after(highest);
-        if seq == next || (self.fin == Some(highest) && seq == highest) {
+        // What went early, and was not kept, goes again in its turn.
+        let again = self.early == Some(seq) && seq == highest.wrapping_add(1);
+        if seq == next || again || (self.fin == Some(highest) && seq == highest) {
             return Ok(());
         }
         // A SYN-ACK repeated after DATA went out (`speak_first`) has the number of the first DATA.

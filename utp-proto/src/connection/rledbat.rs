@@ -8,7 +8,8 @@
 //!   go below two packets.
 //! - 4.2, measuring: every uTP packet has a timestamp and tells the way of our last one, which makes a round trip
 //!   (see `tuning.rs`) without waiting for an echo, and the one-way delay of exactly the direction that matters.
-//! - 4.3, loss: a packet numbered below the highest but sent later than that is a retransmission. The window shrinks
+//! - 4.3, loss: a packet numbered below the highest but sent later than that is a retransmission; two within four round
+//!   trips are a loss (one alone may be a sender's test of our honesty). The window shrinks
 //!   for that at most once in two round trips: it takes one until the sender has heard of it.
 //! - 4, controller: LEDBAT++ in the RFC; here any [`Controller`].
 
