@@ -212,7 +212,7 @@ fn a_transfer_under_way_allocates_nothing() {
 fn losses_allocate_nothing_either() {
     let mut pair = Pair::connected(config());
     pair.loses = Some(101);
-    pair.transfer(20 << 20);
+    pair.transfer(200 << 20); // until as much has waited behind a gap as ever does
     let (allocations, packets) = pair.transfer(20 << 20);
     assert!(packets > 15_000);
     assert_eq!(allocations, 0, "in {packets} packets, of which one of 101 was lost");
