@@ -29,6 +29,13 @@ fn address(end: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1 + end as u8], 4000))
 }
 
+/// A send buffer that takes what a test writes.
+fn roomy() -> Config {
+    let mut config = Config::default();
+    config.send_buffer(1 << 20).expect("within range");
+    config
+}
+
 impl Pair {
     #[allow(clippy::disallowed_methods)]
     fn new(config: Config) -> Self {
@@ -273,7 +280,7 @@ fn a_reader_that_stops_stops_the_writer_and_both_go_on() {
 #[test]
 fn a_burst_of_losses_longer_than_any_mask_costs_no_time_out() {
     for max_sack in [4, 128] {
-        let mut config = Config::default();
+        let mut config = roomy();
         config.max_sack(max_sack).unwrap().pacing(false);
         config.congestion(Arc::new(crate::congestion::FixedWindow { bytes: 1 << 20 }));
         let mut pair = Pair::new(config);
@@ -308,7 +315,7 @@ fn closing_while_opening_with_data_delivers_it_and_ends_whatever_the_peer_sends(
 
 #[test]
 fn each_connection_may_have_a_controller_of_its_own() {
-    let mut pair = Pair::new(Config::default());
+    let mut pair = Pair::new(roomy());
     let [a, b] = [0, 1].map(|_| pair.ends[0].connect(pair.now, address(1)).unwrap());
     let fixed = crate::congestion::FixedWindow { bytes: 5_000 };
     pair.ends[0].connection(a).unwrap().set_congestion(&fixed);
@@ -328,7 +335,7 @@ fn each_connection_may_have_a_controller_of_its_own() {
 #[test]
 fn a_silence_shorter_than_the_time_out_costs_none() {
     for start in (30..630).step_by(3) {
-        let mut pair = Pair::new(Config::default());
+        let mut pair = Pair::new(roomy());
         let ends = pair.connected();
         // Losses before it, so that there are some that the window holds back when it comes.
         let silent = std::rc::Rc::new(std::cell::Cell::new(None));
