@@ -120,7 +120,7 @@ fn forger(lie: Lie, from: Duration) -> impl FnMut(usize, usize, &mut Vec<u8>) {
         }
         tell(lie, &mut raw, highest, now, &mut rng);
         *datagram = raw.encode();
-        if lie == Lie::Seldom && count % 10 != 0 {
+        if lie == Lie::Seldom && !count.is_multiple_of(10) {
             datagram[0] = 0x20; // nothing that anybody understands
         }
     }

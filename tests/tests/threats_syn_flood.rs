@@ -62,7 +62,7 @@ impl Flooded {
             .collect();
         let mut rng = Random::new(9, 1);
         for ms in 0..SPAN {
-            if ms as usize % (SPAN as usize / HONEST) == 0 {
+            if (ms as usize).is_multiple_of(SPAN as usize / HONEST) {
                 let peer = *rng.pick(&peers);
                 // Every other one is silent and waits for what it is told.
                 let (dialer, acceptor) = match ms % 2 {

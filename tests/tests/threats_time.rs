@@ -39,7 +39,7 @@ fn hours_pass_and_nothing_is_lost_late_or_repeated() {
         let script = Script::send(size).send_rate(40_000).chunk(400);
         let conn = world.dial(hosts[0], hosts[1], script, script);
         let mut worst = Duration::ZERO;
-        for step in 0..3 * 12 {
+        for _ in 0..3 * 12 {
             world.run_for(HOUR / 12);
             for side in [world.dialer(conn), world.acceptor(conn)] {
                 worst = worst.max(side.stats.rtt);
