@@ -55,19 +55,43 @@ impl Bench {
     /// If the two do not find each other.
     #[must_use]
     pub fn new() -> Self {
+        Self::beside(0)
+    }
+
+    /// The same beside so many connections of the same endpoints that do nothing.
+    ///
+    /// # Panics
+    /// If the two do not find each other.
+    #[must_use]
+    pub fn beside(idle: usize) -> Self {
         let now = Instant::now();
-        let config = Arc::new(Config::default());
+        let mut config = Config::default();
+        config.backlog(65_536).and_then(|c| c.half_open_limit(65_536)).expect("within range");
+        let config = Arc::new(config);
         let mut sender = Endpoint::new(Arc::clone(&config), [1; 32], now);
         let mut receiver = Endpoint::new(config, [2; 32], now);
-        let handle = sender.connect(now, addr(1)).expect("a free id");
         let (mut data, mut acks) = (Wire::default(), Wire::default());
-        for _ in 0..4 {
-            collect(&mut sender, now, &mut data);
-            feed(&mut receiver, now, addr(0), &data);
-            collect(&mut receiver, now, &mut acks);
-            feed(&mut sender, now, addr(1), &acks);
+        let mut handles = Vec::new();
+        let mut accepted = Vec::new();
+        while handles.len() <= idle {
+            // No more at a time than are answered at once.
+            let some = (idle + 1 - handles.len()).min(500);
+            handles.extend((0..some).map(|_| sender.connect(now, addr(1)).expect("a free id")));
+            for _ in 0..4 {
+                collect(&mut sender, now, &mut data);
+                feed(&mut receiver, now, addr(0), &data);
+                collect(&mut receiver, now, &mut acks);
+                feed(&mut sender, now, addr(1), &acks);
+            }
+            accepted.extend(std::iter::from_fn(|| receiver.accept()));
         }
-        let accepted = receiver.accept().expect("a connection");
+        assert_eq!(accepted.len(), idle + 1, "{:?}", receiver.stats());
+        let handle = *handles.last().expect("one at least");
+        let ids = sender.connection(handle).expect("open").ids();
+        let is_other_end = |&&end: &&ConnectionHandle| {
+            receiver.connection(end).is_some_and(|connection| connection.ids() == (ids.1, ids.0))
+        };
+        let accepted = *accepted.iter().find(is_other_end).expect("the other end");
         let mut bench = Self {
             now,
             sender,
