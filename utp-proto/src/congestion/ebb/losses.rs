@@ -7,9 +7,10 @@
 /// Losses of one connection, in packets.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
-    /// Delivered and lost in this round.
+    /// Delivered and lost in this round, and delivered in the one before.
     delivered: f64,
     lost: f64,
+    before: f64,
     /// Longest queue of late in microseconds, decaying.
     peak: f64,
     /// Delivered and lost while the queue was short, decaying.
@@ -29,10 +30,11 @@ impl Losses {
         }
     }
 
-    /// Whether these losses are more than the path's own.
-    pub(super) fn on_lost(&mut self, packets: f64, queueing: u64) -> bool {
+    /// Whether these losses are more than the path's own. `first`: the path was never full yet, and little is known of
+    /// it, so that what has come in so far decides.
+    pub(super) fn on_lost(&mut self, packets: f64, queueing: u64, first: bool) -> bool {
         self.lost += packets;
-        let all = self.delivered + self.lost;
+        let all = if first { self.delivered + self.lost } else { self.of() };
         if self.lost > MOST * all + 3.0 * (MOST * all).sqrt() {
             return true;
         }
@@ -42,6 +44,12 @@ impl Losses {
         }
         let expected = self.background() * all;
         self.lost > 2.0 * expected + 3.0 * expected.sqrt()
+    }
+
+    /// Packets that this round trip's losses are a part of. If it has only begun, as many as the last one had: one
+    /// packet lost of the first two says nothing.
+    fn of(&self) -> f64 {
+        (self.delivered + self.lost).max(self.before)
     }
 
     /// Part of the packets that the path loses by itself.
@@ -55,7 +63,7 @@ impl Losses {
 
     /// A reduction followed: finds out whether it helped. False if one is being tried already; it goes on.
     pub(super) fn try_less(&mut self) -> bool {
-        let rate = self.lost / (self.delivered + self.lost).max(1.0);
+        let rate = self.lost / self.of().max(1.0);
         let first = self.trial.is_none();
         self.trial = Some(Trial { rate, rounds: 0, delivered: 0.0, lost: 0.0 });
         first
@@ -65,6 +73,7 @@ impl Losses {
     /// are the path's own.
     pub(super) fn end_round(&mut self) -> Option<bool> {
         let (delivered, lost) = (std::mem::take(&mut self.delivered), std::mem::take(&mut self.lost));
+        self.before = delivered;
         self.peak *= FORGET;
         self.quiet_delivered *= KEEP;
         self.quiet_lost *= KEEP;

@@ -378,7 +378,8 @@ impl Controller for Ebb {
             (self.mode, self.flood, self.low, self.undo) = (Mode::Steady, 0.0, 0, None);
             return;
         }
-        let more = self.losses.on_lost(loss.bytes as f64 / self.mss, self.path.newest());
+        let (packets, first) = (loss.bytes as f64 / self.mss, self.mode == Mode::Start);
+        let more = self.losses.on_lost(packets, self.path.newest(), first);
         if self.reduced_at.is_some_and(|at| loss.sent <= at) {
             return;
         }

@@ -235,7 +235,7 @@ mod losses {
         let mut verdict = false;
         for _ in 0..rounds {
             losses.on_delivered(100.0, queueing, queueing);
-            verdict = lost > 0.0 && losses.on_lost(lost, queueing);
+            verdict = lost > 0.0 && losses.on_lost(lost, queueing, false);
             losses.end_round();
         }
         verdict
@@ -259,21 +259,36 @@ mod losses {
     }
 
     #[test]
+    fn one_lost_of_the_first_packets_of_a_round_trip_says_nothing_unless_nothing_else_is_known() {
+        let begin = || {
+            let mut losses = Losses::default();
+            run(&mut losses, 1, 0.0, 20_000);
+            run(&mut losses, 20, 1.0, 100);
+            losses.on_delivered(2.0, 18_000, 18_000);
+            losses
+        };
+        assert!(!begin().on_lost(1.0, 18_000, false));
+        assert!(begin().on_lost(1.0, 18_000, true));
+        assert!(!begin().on_lost(4.0, 18_000, false), "of a hundred");
+        assert!(begin().on_lost(6.0, 18_000, false));
+    }
+
+    #[test]
     fn a_reduction_that_does_not_help_was_in_vain() {
         let mut losses = Losses::default();
         losses.on_delivered(100.0, 0, 0);
-        losses.on_lost(5.0, 0);
+        losses.on_lost(5.0, 0, false);
         assert!(losses.try_less());
         let verdicts = |losses: &mut Losses, lost: f64| {
             (0..10).find_map(|_| {
                 losses.on_delivered(50.0, 0, 0);
-                losses.on_lost(lost, 0);
+                losses.on_lost(lost, 0, false);
                 losses.end_round()
             })
         };
         assert_eq!(verdicts(&mut losses, 2.5), Some(true));
         losses.on_delivered(100.0, 0, 0);
-        losses.on_lost(5.0, 0);
+        losses.on_lost(5.0, 0, false);
         assert!(losses.try_less());
         assert_eq!(verdicts(&mut losses, 0.0), Some(false));
     }
