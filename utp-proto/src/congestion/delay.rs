@@ -10,10 +10,12 @@
 use std::time::{Duration, Instant};
 
 use super::Ack;
+use crate::time::{Time, micros};
 
 /// Turns the samples of one connection into its queueing delay.
 #[derive(Debug)]
 pub(super) struct DelayFilter {
+    origin: Instant,
     ours: BaseHistory,
     theirs: BaseHistory,
     recent: Recent,
@@ -59,8 +61,9 @@ impl Recent {
 impl DelayFilter {
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            ours: BaseHistory::new(now),
-            theirs: BaseHistory::new(now),
+            origin: now,
+            ours: BaseHistory::default(),
+            theirs: BaseHistory::default(),
             recent: Recent::default(),
             drift: DriftGuard::new(now),
             round_trip: [u32::MAX; 2],
@@ -77,8 +80,9 @@ impl DelayFilter {
 
     /// Takes what an acknowledgement tells; returns the queueing delay in microseconds.
     pub(super) fn update(&mut self, ack: &Ack) -> u64 {
+        let now = Time(micros(ack.now.saturating_duration_since(self.origin)));
         if let Some(reverse) = ack.reverse_delay {
-            let dropped = self.theirs.update(ack.now, reverse);
+            let dropped = self.theirs.update(now, reverse);
             // A base that falls without a change of route is a peer's clock that gains on ours, which
             // makes our delays grow by as much (libutp and libtorrent allow for up to 10 ms).
             if dropped > 0 && dropped <= MAX_SKEW_STEP {
@@ -86,7 +90,7 @@ impl DelayFilter {
             }
         }
         if let Some(sample) = ack.delay {
-            self.ours.update(ack.now, sample);
+            self.ours.update(now, sample);
             self.drift.update(ack.now, sample);
         }
         let round_trip = ack.rtt.map(|rtt| rtt.as_micros().min(1 << 30) as u32);
@@ -111,7 +115,9 @@ impl DelayFilter {
     }
 
     fn note_round_trip(&mut self, now: Instant, round_trip: Option<u32>) {
-        if now.saturating_duration_since(self.half_since) >= MINUTE * BASE_HISTORY as u32 / 2 {
+        if now.saturating_duration_since(self.half_since)
+            >= Duration::from_micros(MINUTE * BASE_HISTORY as u64 / 2)
+        {
             self.round_trip = [u32::MAX, self.round_trip[0]];
             self.half_since = now;
         }
@@ -127,57 +133,57 @@ pub(super) fn above(delay: u32, base: u32) -> u32 {
     }
 }
 
-/// Minima of the last minutes.
-#[derive(Debug)]
+/// Minima of the last minutes. Small: every connection may have some.
+#[derive(Debug, Default)]
 pub(super) struct BaseHistory {
-    minutes: [Option<u32>; BASE_HISTORY],
-    index: usize,
-    since: Instant,
-    base: Option<u32>,
+    minutes: [u32; BASE_HISTORY],
+    base: u32,
+    /// Bit `i`: `minutes[i]` has a value. If none has, `base` has none.
+    known: u16,
+    index: u8,
+    since: Time,
 }
 
 impl BaseHistory {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { minutes: [None; BASE_HISTORY], index: 0, since: now, base: None }
-    }
-
     /// The lowest of all; 0 before the first sample.
     pub(super) fn lowest(&self) -> u32 {
-        self.base.unwrap_or(0)
+        self.base
     }
 
-    /// Takes a sample; returns by how much the base fell.
-    pub(super) fn update(&mut self, now: Instant, sample: u32) -> u32 {
+    fn values(&self) -> impl Iterator<Item = u32> {
+        self.minutes.iter().enumerate().filter(|(i, _)| self.known & 1 << i != 0).map(|(_, &minute)| minute)
+    }
+
+    /// Takes a sample, so long after the connection's first moment; returns by how much the base fell.
+    pub(super) fn update(&mut self, now: Time, sample: u32) -> u32 {
+        let before = (self.known != 0).then_some(self.base);
         let mut turned = false;
-        while now.saturating_duration_since(self.since) >= MINUTE {
-            self.since += MINUTE;
-            self.index = (self.index + 1) % BASE_HISTORY;
-            self.minutes[self.index] = None;
+        while now.since(self.since) >= MINUTE {
+            self.since = self.since.plus(MINUTE);
+            self.index = (self.index + 1) % BASE_HISTORY as u8;
+            self.known &= !(1 << self.index);
             turned = true;
-            if now.saturating_duration_since(self.since) > MINUTE * BASE_HISTORY as u32 {
+            if now.since(self.since) > MINUTE * BASE_HISTORY as u64 {
                 // Idle for longer than the whole history: all of it is old.
-                self.minutes = [None; BASE_HISTORY];
+                self.known = 0;
                 self.since = now;
             }
         }
-        let slot = &mut self.minutes[self.index];
-        *slot = Some(slot.map_or(sample, |min| lower(min, sample)));
-        let before = self.base;
-        let base = if turned {
-            self.minutes.iter().flatten().copied().reduce(lower).unwrap_or(sample)
+        let (bit, slot) = (1 << self.index, &mut self.minutes[usize::from(self.index)]);
+        *slot = if self.known & bit != 0 { lower(*slot, sample) } else { sample };
+        self.known |= bit;
+        self.base = if turned {
+            self.values().reduce(lower).unwrap_or(sample)
         } else {
             before.map_or(sample, |base| lower(base, sample))
         };
-        self.base = Some(base);
-        before.map_or(0, |before| above(before, base))
+        before.map_or(0, |before| above(before, self.base))
     }
 
     /// Moves all of it up.
     fn shift(&mut self, by: u32) {
-        for minute in self.minutes.iter_mut().flatten() {
-            *minute = minute.wrapping_add(by);
-        }
-        self.base = self.base.map(|base| base.wrapping_add(by));
+        self.minutes.iter_mut().for_each(|minute| *minute = minute.wrapping_add(by));
+        self.base = self.base.wrapping_add(by);
     }
 }
 
@@ -234,7 +240,8 @@ impl DriftGuard {
 /// libutp `DELAY_BASE_HISTORY`.
 const BASE_HISTORY: usize = 13;
 
-const MINUTE: Duration = Duration::from_secs(60);
+/// Microseconds.
+const MINUTE: u64 = 60_000_000;
 
 /// RFC 6817 CURRENT_FILTER; libutp and libtorrent take 3.
 const CURRENT_FILTER: usize = 4;

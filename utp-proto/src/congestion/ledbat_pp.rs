@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::delay::BaseHistory;
 use super::rounds::Rounds;
 use super::{Ack, Controller, ControllerFactory, INITIAL_PACKETS, Loss, MAX_WINDOW, MIN_PACKETS, PERSISTENT};
+use crate::time::{Time, micros};
 
 /// Parameters of [`LedbatPp`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,7 @@ impl ControllerFactory for LedbatPpConfig {
 /// State of one connection.
 #[derive(Debug)]
 pub struct LedbatPp {
+    started: Instant,
     config: LedbatPpConfig,
     mss: u64,
     cwnd: u64,
@@ -77,12 +79,13 @@ impl LedbatPp {
     pub fn new(config: LedbatPpConfig, now: Instant, mss: usize) -> Self {
         let mss = mss as u64;
         Self {
+            started: now,
             config,
             mss,
             cwnd: config.initial_packets.max(MIN_PACKETS) * mss,
             ssthresh: u64::MAX,
             fraction: 0,
-            base: BaseHistory::new(now),
+            base: BaseHistory::default(),
             recent: [u32::MAX; CURRENT_FILTER],
             next: 0,
             queueing: 0,
@@ -105,7 +108,7 @@ impl LedbatPp {
     fn measure(&mut self, ack: &Ack) {
         let Some(rtt) = ack.rtt else { return };
         let rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
-        self.base.update(ack.now, rtt);
+        self.base.update(Time(micros(ack.now.saturating_duration_since(self.started))), rtt);
         self.recent[self.next] = rtt;
         self.next = (self.next + 1) % CURRENT_FILTER;
         let current = self.recent.iter().copied().min().unwrap_or(rtt);

@@ -8,17 +8,18 @@
 //! Every so often we step back for a few round trips, all of us at once (a queue that falls is the sign), so
 //! that a queue that is kept by nobody but ourselves goes. If pushing adds no delay, the path has become longer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::path::{Level, noise};
 use super::{Ebb, MIN_FLOOD, Mode};
+use crate::time::Time;
 
 /// What we know of others who keep a queue.
 #[derive(Debug, Default)]
 pub(super) struct Company {
     there: Option<There>,
     /// Not looked for before that: it turned out to be something else.
-    not_before: Option<Instant>,
+    not_before: Time,
 }
 
 #[derive(Debug)]
@@ -27,7 +28,7 @@ struct There {
     most: f64,
     /// The queue grew when we pushed: there is one.
     answered: bool,
-    dipped: Instant,
+    dipped: Time,
 }
 
 impl Company {
@@ -50,8 +51,8 @@ impl Company {
 
 impl Ebb {
     /// Others hold a queue, and we have given up all that we can.
-    pub(super) fn meet(&mut self, now: Instant, level: Level) {
-        let early = self.company.not_before.is_some_and(|at| now < at);
+    pub(super) fn meet(&mut self, now: Time, level: Level) {
+        let early = now < self.company.not_before;
         if level.calm < CALM || early || self.rate <= 0.0 || level.at > HIGHEST {
             return;
         }
@@ -62,7 +63,7 @@ impl Ebb {
     }
 
     /// At the end of each round trip with others: are they still there?
-    pub(super) fn keep_company(&mut self, now: Instant, starved: bool) {
+    pub(super) fn keep_company(&mut self, now: Time, starved: bool) {
         let (floor, whole, dipping) = (self.path.floor(), self.path.whole_queueing(), self.is_draining());
         let Some(there) = &mut self.company.there else { return };
         if whole < floor / 2 {
@@ -85,7 +86,7 @@ impl Ebb {
             self.path.lengthen(now, floor, None);
             return;
         }
-        let since = now.saturating_duration_since(there.dipped);
+        let since = now.since(there.dipped);
         let sign = whole + (floor / 8).max(2 * noise(floor)) < floor;
         if since >= DIP_EVERY || (sign && since >= DIP_AGAIN) {
             there.dipped = now;
@@ -98,10 +99,10 @@ impl Ebb {
     }
 
     /// It is somebody else.
-    pub(super) fn part(&mut self, now: Instant) {
+    pub(super) fn part(&mut self, now: Time) {
         if self.company.there.take().is_some() {
             self.path.set_floor(0);
-            self.company.not_before = Some(now + APART);
+            self.company.not_before = now.plus(APART);
         }
     }
 }
@@ -119,8 +120,9 @@ const SHARE: f64 = 0.45;
 /// Queue on top of theirs, microseconds. LEDBAT gives way by 30 bytes per round trip and millisecond.
 pub(super) const TARGET: u64 = 50_000;
 
-const DIP_EVERY: Duration = Duration::from_secs(15);
-const DIP_AGAIN: Duration = Duration::from_secs(3);
+/// Microseconds between two dips; and after a sign.
+const DIP_EVERY: u64 = 15_000_000;
+const DIP_AGAIN: u64 = 3_000_000;
 
-/// Time before we look for company again after having been wrong.
-const APART: Duration = Duration::from_secs(30);
+/// Microseconds before we look for company again after having been wrong.
+const APART: u64 = 30_000_000;

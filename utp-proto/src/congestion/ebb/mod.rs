@@ -40,15 +40,17 @@ mod losses;
 mod path;
 mod train;
 
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use company::Company;
 use losses::Losses;
-use path::{Path, noise};
+use path::{Path, noise, short};
 use train::Train;
 
 use super::rounds::Rounds;
 use super::{Ack, Controller, ControllerFactory, INITIAL_PACKETS, Loss, MAX_WINDOW, MIN_PACKETS, PERSISTENT};
+use crate::time::{Time, micros};
 
 /// Parameters of [`Ebb`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,12 +85,17 @@ impl ControllerFactory for EbbConfig {
 /// State of one connection.
 #[derive(Debug)]
 pub struct Ebb {
-    config: EbbConfig,
+    /// What other points in time are relative to.
+    started: Instant,
+    /// Microseconds.
+    max_target: u32,
+    initial_packets: u32,
     mss: f64,
     cwnd: f64,
-    srtt: Duration,
+    /// Microseconds.
+    srtt: u32,
     path: Path,
-    rounds: Rounds,
+    rounds: Rounds<Time>,
     round: Round,
     train: Train,
     losses: Losses,
@@ -103,11 +110,10 @@ pub struct Ebb {
     /// Round trips in a row with a short queue, and with one above the target.
     low: u32,
     high: u32,
-    started: Instant,
-    drained_at: Option<Instant>,
-    reduced_at: Option<Instant>,
+    drained_at: Event,
+    reduced_at: Event,
     /// When a queue last overflowed that is too short to be steered by its delay.
-    narrow: Option<Instant>,
+    narrow: Event,
     undo: Option<(f64, f64)>,
 }
 
@@ -126,16 +132,35 @@ enum Mode {
 struct Drain {
     /// Window and empty round trip before it.
     back: f64,
-    before: u64,
+    before: u32,
     /// Round trips of it, and the empty round trip when the last one began.
     step: u32,
-    base: u64,
+    base: u32,
+}
+
+/// When something happened last, if it ever did.
+#[derive(Debug, Clone, Copy, Default)]
+struct Event(Option<NonZeroU64>);
+
+impl Event {
+    fn new(at: Time) -> Self {
+        Self(NonZeroU64::new(at.0.saturating_add(1)))
+    }
+
+    fn at(self) -> Option<Time> {
+        self.0.map(|at| Time(at.get() - 1))
+    }
+
+    /// Whether it was less than so many microseconds ago.
+    fn is_within(self, now: Time, micros: u64) -> bool {
+        self.at().is_some_and(|at| now.since(at) < micros)
+    }
 }
 
 /// The round trip under way.
 #[derive(Debug, Clone, Copy)]
 struct Round {
-    since: Instant,
+    since: Time,
     bytes: f64,
     /// Something in it was limited by the window.
     limited: bool,
@@ -147,13 +172,15 @@ impl Ebb {
     pub fn new(config: EbbConfig, now: Instant, mss: usize) -> Self {
         let mss = mss as f64;
         Self {
-            config,
+            started: now,
+            max_target: short(micros(config.max_target)),
+            initial_packets: short(config.initial_packets),
             mss,
             cwnd: config.initial_packets.max(MIN_PACKETS) as f64 * mss,
-            srtt: Duration::ZERO,
-            path: Path::new(now),
+            srtt: 0,
+            path: Path::new(),
             rounds: Rounds::default(),
-            round: Round { since: now, bytes: 0.0, limited: false },
+            round: Round { since: Time(0), bytes: 0.0, limited: false },
             train: Train::default(),
             losses: Losses::default(),
             mode: Mode::Start,
@@ -163,10 +190,9 @@ impl Ebb {
             company: Company::default(),
             low: 0,
             high: 0,
-            started: now,
-            drained_at: None,
-            reduced_at: None,
-            narrow: None,
+            drained_at: Event::default(),
+            reduced_at: Event::default(),
+            narrow: Event::default(),
             undo: None,
         }
     }
@@ -184,7 +210,16 @@ impl Ebb {
         if self.company.is_there() {
             return company::TARGET;
         }
-        self.config.target(Duration::from_micros(self.path.base())).as_micros() as u64
+        (micros(MIN_TARGET) + self.path.base() / u64::from(TARGET_PART)).min(self.max_target.into())
+    }
+
+    fn time(&self, at: Instant) -> Time {
+        Time(micros(at.saturating_duration_since(self.started)))
+    }
+
+    /// Window of a new connection, bytes.
+    fn initial(&self) -> f64 {
+        f64::from(self.initial_packets).max(MIN_PACKETS as f64) * self.mss
     }
 
     /// Additive growth per round trip, bytes.
@@ -194,9 +229,9 @@ impl Ebb {
         GAIN * scale * (self.cwnd / self.mss).sqrt() * self.mss
     }
 
-    fn grow(&mut self, ack: &Ack) {
+    fn grow(&mut self, now: Time, ack: &Ack) {
         let target = self.target();
-        let narrow = self.cwnd > self.full && self.is_narrow(ack.now);
+        let narrow = self.cwnd > self.full && self.is_narrow(now);
         let gain = self.gain() * if narrow { NARROW_GAIN } else { 1.0 };
         let room = target.saturating_sub(self.path.latest()) as f64 / (target as f64 / 2.0);
         if ack.app_limited || room <= 0.0 {
@@ -208,8 +243,8 @@ impl Ebb {
     }
 
     /// The path is full: what it delivers in an empty round trip is what it holds.
-    fn filled(&mut self, now: Instant) {
-        let elapsed = now.saturating_duration_since(self.round.since).as_secs_f64();
+    fn filled(&mut self, now: Time) {
+        let elapsed = Duration::from_micros(now.since(self.round.since)).as_secs_f64();
         let base = self.path.clear() as f64 / 1e6;
         // A part of a round trip says little.
         if elapsed >= base / 2.0 && self.round.bytes > 0.0 {
@@ -228,18 +263,17 @@ impl Ebb {
         self.new_round(now);
     }
 
-    fn new_round(&mut self, now: Instant) {
+    fn new_round(&mut self, now: Time) {
         self.round = Round { since: now, bytes: 0.0, limited: false };
         if self.losses.end_round() == Some(true)
             && let Some((cwnd, full)) = self.undo.take()
         {
-            (self.cwnd, self.full, self.narrow) = (self.cwnd.max(cwnd), full, None);
+            (self.cwnd, self.full, self.narrow) = (self.cwnd.max(cwnd), full, Event::default());
         }
     }
 
-    fn end_round(&mut self, ack: &Ack) {
-        let now = ack.now;
-        let elapsed = now.saturating_duration_since(self.round.since).as_secs_f64();
+    fn end_round(&mut self, now: Time) {
+        let elapsed = Duration::from_micros(now.since(self.round.since)).as_secs_f64();
         if elapsed > 0.0 {
             self.rate = (self.round.bytes / elapsed).max(self.rate * (1.0 - elapsed / RATE_MEMORY).max(0.0));
         }
@@ -268,7 +302,7 @@ impl Ebb {
     }
 
     /// A round trip with a short queue.
-    fn calm(&mut self, now: Instant) {
+    fn calm(&mut self, now: Time) {
         self.low += 1;
         self.high = 0;
         if self.mode == Mode::Start {
@@ -292,36 +326,36 @@ impl Ebb {
         self.set(self.cwnd * (1.0 - (part * stubborn).min(0.5)));
     }
 
-    fn wants_drain(&self, now: Instant) -> bool {
-        let first = now.saturating_duration_since(self.started) < DRAIN_EVERY;
-        let after = if first { DRAIN_FIRST } else { DRAIN_EVERY };
+    fn wants_drain(&self, now: Time) -> bool {
+        let after = if now.0 < DRAIN_EVERY { DRAIN_FIRST } else { DRAIN_EVERY };
         let ours = self.round.limited && self.high == 0 && self.cwnd > 2.0 * self.min_window();
         // What a drain did not show, the next one will not either.
-        let lately = self.drained_at.is_some_and(|at| now.saturating_duration_since(at) < DRAIN_EVERY);
+        let lately = self.drained_at.is_within(now, DRAIN_EVERY);
         ours && !lately && self.path.unconfirmed(now) >= after
     }
 
-    fn drain(&mut self, now: Instant) {
+    fn drain(&mut self, now: Time) {
         let (base, queue) = (self.path.base(), self.path.queueing());
-        self.mode = Mode::Drain(Drain { back: self.cwnd, before: base, step: 0, base });
-        self.drained_at = Some(now);
+        self.mode = Mode::Drain(Drain { back: self.cwnd, before: base as u32, step: 0, base: base as u32 });
+        self.drained_at = Event::new(now);
         self.set(self.cwnd * base as f64 / (base + queue).max(1) as f64 * DRAIN_DEPTH);
         self.rounds.restart(now);
     }
 
     /// A round trip of draining is over: enough, or was there more under the queue?
-    fn drain_more(&mut self, now: Instant, drain: Drain) {
+    fn drain_more(&mut self, now: Time, drain: Drain) {
         let base = self.path.base();
-        let fell = base + noise(drain.base) / 4 < drain.base;
-        let empty = self.path.unconfirmed(now) < Duration::from_micros(2 * base);
+        let then = u64::from(drain.base);
+        let fell = base + noise(then) / 4 < then;
+        let empty = self.path.unconfirmed(now) < 2 * base;
         // What is seen in the first round trip was sent before it.
         let seen = drain.step >= 1;
         if drain.step >= DRAIN_STEPS || (seen && empty && !fell) {
             self.mode = Mode::Steady;
-            self.set(drain.back * (base as f64 / drain.before.max(1) as f64).min(1.0));
+            self.set(drain.back * (base as f64 / f64::from(drain.before.max(1))).min(1.0));
             return;
         }
-        self.mode = Mode::Drain(Drain { step: drain.step + 1, base, ..drain });
+        self.mode = Mode::Drain(Drain { step: drain.step + 1, base: base as u32, ..drain });
         if seen {
             self.set(self.cwnd / 2.0);
         }
@@ -332,55 +366,61 @@ impl Ebb {
     }
 
     /// Whether a queue that is too short to be steered by its delay overflowed lately.
-    fn is_narrow(&self, now: Instant) -> bool {
-        self.narrow.is_some_and(|at| now.saturating_duration_since(at) < NARROW)
+    fn is_narrow(&self, now: Time) -> bool {
+        self.narrow.is_within(now, NARROW)
     }
 }
 
 impl Controller for Ebb {
     fn on_ack(&mut self, ack: &Ack) {
+        let (now, sent) = (self.time(ack.now), self.time(ack.sent));
         if let Some(rtt) = ack.rtt {
             let between = ack.srtt.as_micros() as f64 * self.mss / self.cwnd;
             let held = if between < CLOSE { 0 } else { (2.0 * between) as u64 };
-            self.path.sample(ack.now, rtt.as_micros() as u64, ack.delay, ack.reverse_delay, held);
+            self.path.sample(now, rtt.as_micros() as u64, ack.delay, ack.reverse_delay, held);
         }
-        self.srtt = ack.srtt;
+        self.srtt = short(micros(ack.srtt));
         self.round.bytes += ack.bytes as f64;
         self.round.limited |= !ack.app_limited;
-        self.losses.on_delivered(ack.bytes as f64 / self.mss, self.path.newest(), self.path.latest());
+        self.losses.on_delivered(
+            (ack.bytes as f64 / self.mss) as f32,
+            self.path.newest(),
+            self.path.latest(),
+        );
         if self.mode == Mode::Start
-            && let Some(rate) = self.train.on_ack(ack, self.mss)
+            && let Some(rate) = self.train.on_ack(now, sent, ack, self.mss)
         {
             self.rate = rate;
             self.full = rate * self.path.base() as f64 / 1e6;
-            let jump = (self.full / 2.0).min(MAX_JUMP * self.config.initial_packets as f64 * self.mss);
+            let jump = (self.full / 2.0).min(MAX_JUMP * f64::from(self.initial_packets) * self.mss);
             self.set(self.cwnd.max(jump));
         }
         let flooding = self.flood > 0.0 && !self.is_draining();
         if flooding && self.path.latest() > self.target() / 2 {
-            self.filled(ack.now);
+            self.filled(now);
         } else if flooding && self.mode == Mode::Start && self.cwnd >= self.full && self.flood > MIN_FLOOD {
             self.flood = MIN_FLOOD;
             self.mode = Mode::Steady;
         }
-        if self.rounds.on_ack(ack.now, ack.sent) {
-            self.end_round(ack);
+        if self.rounds.on_ack(now, sent) {
+            self.end_round(now);
         }
         if !self.is_draining() {
-            self.grow(ack);
+            self.grow(now, ack);
         }
     }
 
     fn on_loss(&mut self, loss: &Loss) {
+        let now = self.time(loss.now);
         if loss.timeouts >= PERSISTENT {
-            self.part(loss.now);
+            self.part(now);
             self.set(0.0);
             (self.mode, self.flood, self.low, self.undo) = (Mode::Steady, 0.0, 0, None);
             return;
         }
-        let (packets, first) = (loss.bytes as f64 / self.mss, self.mode == Mode::Start);
+        let (packets, first) = ((loss.bytes as f64 / self.mss) as f32, self.mode == Mode::Start);
         let more = self.losses.on_lost(packets, self.path.newest(), first);
-        if self.reduced_at.is_some_and(|at| loss.sent <= at) {
+        if self.reduced_at.at().is_some_and(|at| self.time(loss.sent) <= at) {
             return;
         }
         if !more && loss.timeouts == 0 {
@@ -390,7 +430,7 @@ impl Controller for Ebb {
         if let Mode::Drain(Drain { back, .. }) | Mode::Dip(back, _) = self.mode {
             self.set(back);
         }
-        self.part(loss.now);
+        self.part(now);
         if self.losses.try_less() || self.undo.is_none() {
             self.undo = Some((self.cwnd, self.full));
         }
@@ -399,22 +439,23 @@ impl Controller for Ebb {
             self.full = self.cwnd * FULL_AFTER_LOSS;
         }
         // A queue longer than the target will be seen next time before it overflows.
-        self.narrow = Some(loss.now).filter(|_| self.path.newest() < self.target());
+        let steered = self.path.newest() >= self.target();
+        self.narrow = if steered { Event::default() } else { Event::new(now) };
         self.set(self.cwnd / 2.0);
         (self.mode, self.flood, self.low) = (Mode::Steady, 0.0, 0);
-        self.reduced_at = Some(loss.now);
+        self.reduced_at = Event::new(now);
     }
 
     fn on_spurious_loss(&mut self) {
         if let Some((cwnd, full)) = self.undo.take() {
             (self.cwnd, self.full) = (self.cwnd.max(cwnd), full);
-            (self.reduced_at, self.narrow) = (None, None);
+            (self.reduced_at, self.narrow) = Default::default();
         }
     }
 
     fn on_restart(&mut self, now: Instant) {
         // What was learnt about the path is old: flood it again up to the old window.
-        let restart = self.config.initial_packets.max(MIN_PACKETS) as f64 * self.mss;
+        let (now, restart) = (self.time(now), self.initial());
         if self.cwnd > restart {
             self.full = self.cwnd;
             self.set(restart);
@@ -437,7 +478,7 @@ impl Controller for Ebb {
     }
 
     fn pacing_rate(&self) -> Option<u64> {
-        let srtt = self.srtt.as_secs_f64();
+        let srtt = Duration::from_micros(self.srtt.into()).as_secs_f64();
         (srtt > 0.0).then(|| (self.cwnd / srtt * (PACE + self.flood)) as u64)
     }
 
@@ -481,8 +522,8 @@ const MAX_FLOOD: f64 = 0.5;
 /// After a queue has overflowed, part of the window up to which the flood goes, as CUBIC's reduction...
 const FULL_AFTER_LOSS: f64 = 0.7;
 
-/// ...and how long it does not go beyond that.
-const NARROW: Duration = Duration::from_secs(10);
+/// ...and for how many microseconds it does not go beyond that.
+const NARROW: u64 = 10_000_000;
 
 /// Part of the usual growth that is left beyond that, for so long.
 const NARROW_GAIN: f64 = 0.25;
@@ -496,11 +537,11 @@ const PACE: f64 = 1.25;
 /// After the first burst the window grows at most so many times at once.
 const MAX_JUMP: f64 = 32.0;
 
-/// A drain is due when the empty path was not seen for so long...
-const DRAIN_EVERY: Duration = Duration::from_secs(10);
+/// A drain is due when the empty path was not seen for so many microseconds...
+const DRAIN_EVERY: u64 = 10_000_000;
 
 /// ...or, by a new connection, whose first round trips may have seen the queue of others.
-const DRAIN_FIRST: Duration = Duration::from_secs(4);
+const DRAIN_FIRST: u64 = 4_000_000;
 
 /// Part of what the bottleneck delivers that is as good as nothing.
 const LITTLE: f64 = 1.0 / 16.0;

@@ -144,29 +144,21 @@ mod path {
 
     struct Samples {
         path: Path,
-        now: Instant,
+        now: Time,
         way_back: Option<u32>,
         held: u64,
     }
 
     impl Samples {
-        #[allow(clippy::disallowed_methods)]
         fn new() -> Self {
-            let now = Instant::now();
-            Self { path: Path::new(now), now, way_back: None, held: 1_000_000 }
+            Self { path: Path::new(), now: Time(0), way_back: None, held: 1_000_000 }
         }
 
         fn round(&mut self, rtt: u64, delay: impl Fn(u64) -> Option<u32>, starved: bool) -> u64 {
             for i in 0..8 {
-                self.path.sample(
-                    self.now + Duration::from_micros(i),
-                    rtt,
-                    delay(i),
-                    self.way_back,
-                    self.held,
-                );
+                self.path.sample(self.now.plus(i), rtt, delay(i), self.way_back, self.held);
             }
-            self.now += Duration::from_micros(rtt);
+            self.now = self.now.plus(rtt);
             self.path.end_round(self.now, starved);
             self.path.queueing()
         }
@@ -231,7 +223,7 @@ mod losses {
     use super::*;
 
     /// So many round trips; the last loss's verdict.
-    fn run(losses: &mut Losses, rounds: u32, lost: f64, queueing: u64) -> bool {
+    fn run(losses: &mut Losses, rounds: u32, lost: f32, queueing: u64) -> bool {
         let mut verdict = false;
         for _ in 0..rounds {
             losses.on_delivered(100.0, queueing, queueing);
@@ -279,7 +271,7 @@ mod losses {
         losses.on_delivered(100.0, 0, 0);
         losses.on_lost(5.0, 0, false);
         assert!(losses.try_less());
-        let verdicts = |losses: &mut Losses, lost: f64| {
+        let verdicts = |losses: &mut Losses, lost: f32| {
             (0..10).find_map(|_| {
                 losses.on_delivered(50.0, 0, 0);
                 losses.on_lost(lost, 0, false);
@@ -310,12 +302,19 @@ fn a_burst_tells_the_rate_of_the_bottleneck() {
         reverse_delay: None,
         app_limited: false,
     };
+    let at = |at: Instant| Time(micros(at - start));
+    let take = |train: &mut Train, ack: &Ack| train.on_ack(at(ack.now), at(ack.sent), ack, MSS as f64);
     let mut train = Train::default();
-    let rates: Vec<_> = (0..5).filter_map(|n| train.on_ack(&car(n, 2 * MSS), MSS as f64)).collect();
+    let rates: Vec<_> = (0..5).filter_map(|n| take(&mut train, &car(n, 2 * MSS))).collect();
     // 2000 bytes every 160 microseconds: 100 Mbit/s, told once.
     assert_eq!(rates.len(), 1);
     assert!((rates[0] / 12.5e6 - 1.0).abs() < 0.01, "{rates:?}");
     // Acknowledgements of single packets may have been held back.
     let mut train = Train::default();
-    assert!((0..10).all(|n| train.on_ack(&car(n, MSS), MSS as f64).is_none()));
+    assert!((0..10).all(|n| take(&mut train, &car(n, MSS)).is_none()));
+}
+
+#[test]
+fn it_is_small() {
+    assert!(size_of::<Ebb>() <= 576, "{}", size_of::<Ebb>());
 }
