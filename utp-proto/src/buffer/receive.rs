@@ -191,7 +191,11 @@ impl ReceiveBuffer {
         // What comes ahead never takes the place of what is missing before it.
         self.largest = self.largest.max(payload.len());
         let reserve = if distance == 0 { 0 } else { self.largest.max(SLACK) };
-        let room = (self.capacity + SLACK).saturating_sub(self.ready.len() + self.ahead_bytes + reserve);
+        let mut room = (self.capacity + SLACK).saturating_sub(self.ready.len() + self.ahead_bytes + reserve);
+        if distance == 0 {
+            // The capacity may have become less than what waits: only this lets that go.
+            room = room.max(SLACK.saturating_sub(self.ready.len()));
+        }
         if distance > self.reorder_window || payload.len() > room {
             return Arrival::Overflow;
         }

@@ -43,6 +43,22 @@ fn the_mask_shows_what_came_ahead() {
 }
 
 #[test]
+fn what_is_missing_is_taken_although_more_waits_behind_it_than_the_capacity_has_become() {
+    let (mut pools, mut buffer) = buffer();
+    let base = SeqNr(0xfffe);
+    (2..11).for_each(|i| _ = buffer.insert(&mut pools, base.plus(i), &[0; 1_000], false));
+    buffer.set_capacity(500);
+    assert_eq!(buffer.window(), 0);
+    let filled_gap = true;
+    for (seq, bytes) in [(base, 1_000), (base.plus(1), 10_000)] {
+        let arrival = buffer.insert(&mut pools, seq, &[0; 1_000], false);
+        assert_eq!(arrival, Arrival::InOrder { bytes, filled_gap });
+    }
+    // Not without end: somebody has to read.
+    assert_eq!(buffer.insert(&mut pools, base.plus(11), &[0; 1_000], false), Arrival::Overflow);
+}
+
+#[test]
 fn too_far_ahead_and_too_much_are_dropped() {
     let (mut pools, mut buffer) = buffer();
     let base = SeqNr(0xfffe);
