@@ -561,3 +561,6 @@ const DRAIN_STEPS: u32 = 4;
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod company_tests;

@@ -4,25 +4,25 @@ const MSS: u64 = 1000;
 const BASE: Duration = Duration::from_millis(80);
 
 /// A bottleneck with this window's worth of room, steered round trip by round trip.
-struct World {
-    ebb: Ebb,
-    now: Instant,
+pub(super) struct World {
+    pub(super) ebb: Ebb,
+    pub(super) now: Instant,
     /// Packets that the empty path holds.
     holds: u64,
     /// Queue of others, milliseconds.
-    others: u64,
+    pub(super) others: u64,
     limited: bool,
 }
 
 impl World {
     #[allow(clippy::disallowed_methods)]
-    fn new(holds: u64) -> Self {
+    pub(super) fn new(holds: u64) -> Self {
         let now = Instant::now();
         let ebb = Ebb::new(EbbConfig::default(), now, MSS as usize);
         Self { ebb, now, holds, others: 0, limited: true }
     }
 
-    fn packets(&self) -> u64 {
+    pub(super) fn packets(&self) -> u64 {
         self.ebb.window() / MSS
     }
 
@@ -32,7 +32,7 @@ impl World {
     }
 
     /// One round trip: what was sent together comes back at the pace of the bottleneck.
-    fn round(&mut self) {
+    pub(super) fn round(&mut self) {
         let rtt = BASE + self.queueing();
         let sent = self.now;
         let packets = self.packets();
@@ -56,11 +56,11 @@ impl World {
         self.now += gap * (packets as u32 - 1);
     }
 
-    fn rounds(&mut self, n: u32) {
+    pub(super) fn rounds(&mut self, n: u32) {
         (0..n).for_each(|_| self.round());
     }
 
-    fn lose(&mut self, timeouts: u32) {
+    pub(super) fn lose(&mut self, timeouts: u32) {
         let sent = self.now;
         self.now += BASE;
         let in_flight = self.ebb.window();
