@@ -226,7 +226,7 @@ macro_rules! suite {
                     while (near.stream().bytes_written() as usize) < LENGTH {
                         let from = near.stream().bytes_written() as usize;
                         let to = LENGTH.min(from + 5000);
-                        near.stream().write(&data[from..to]).await.unwrap();
+                        assert_ne!(near.stream().write(&data[from..to]).await.unwrap(), 0);
                     }
                     near.stream().flush().await.unwrap();
                 }
