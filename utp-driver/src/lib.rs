@@ -23,6 +23,7 @@ pub mod references;
 pub mod runtime;
 pub mod socket;
 pub mod stats;
+mod sync;
 pub mod text;
 pub mod udp;
 

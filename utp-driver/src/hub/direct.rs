@@ -5,11 +5,11 @@
 //! the application, which only ever tries to get it, for one small batch. Bulk is left to the driver, which
 //! works on another core meanwhile.
 
-use std::sync::{MutexGuard, PoisonError, TryLockError};
 use std::task::Waker;
 
 use super::{Hub, State};
 use crate::runtime::AsyncUdpSocket;
+use crate::sync::{MutexGuard, PoisonError, TryLockError};
 use crate::udp::Outlet;
 
 impl<S: AsyncUdpSocket> Hub<S> {

@@ -16,7 +16,7 @@ mod turn;
 use std::future::poll_fn;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
@@ -33,6 +33,7 @@ use crate::events::SocketEvents;
 use crate::references::References;
 use crate::runtime::{AsyncUdpSocket, Runtime};
 use crate::stats::{ReceiveStats, SendStats};
+use crate::sync::{Mutex, MutexGuard, PoisonError};
 use crate::udp::{Datagrams, Outlet, Udp};
 use crate::{SocketConfig, stats::SocketStats};
 use ports::{Ports, Waiters};

@@ -69,7 +69,8 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
     /// Opens a connection. Cancel-safe: dropping the future aborts the attempt.
     ///
     /// # Errors
-    /// `TimedOut` if nobody answers, `ConnectionRefused` if the peer does not accept,
+    /// `TimedOut` if nobody answers, `ConnectionRefused` if the peer does not accept, `ConnectionReset` if it
+    /// ended the connection as soon as it was open,
     /// `HostUnreachable` if the network says so; `InvalidInput` for an address that cannot be connected
     /// to from this socket.
     pub async fn connect(&self, peer: SocketAddr) -> io::Result<StreamHandle<S>> {

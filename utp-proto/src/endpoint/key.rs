@@ -123,6 +123,7 @@ mod tests {
     /// share. 2^20 keys into 2^16 buckets are 16 each; a Poisson variable of that mean exceeds 48 with a
     /// probability below 10^-10, in any of 65 536 buckets below 10^-5.
     #[test]
+    #[cfg_attr(miri, ignore = "too many hashes")]
     fn a_million_keys_of_any_pattern_are_spread_evenly() {
         type Pattern = fn(u32) -> Key;
         let patterns: [(&str, Pattern); 4] = [

@@ -105,7 +105,7 @@ fn sequence_arithmetic_wraps_and_is_total() {
 
 #[test]
 fn padding_makes_exactly_the_size_asked_for() {
-    for bytes in 0..2000 {
+    for bytes in (0..2000).step_by(if cfg!(miri) { 37 } else { 1 }) {
         let mut buf = header().encode(0).to_vec();
         let done = append_padding(&mut buf, 1, bytes);
         assert_eq!(done, bytes >= MIN_PADDING);
