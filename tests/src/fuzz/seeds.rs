@@ -105,7 +105,16 @@ fn connections() -> Vec<Named> {
         [vec![11, kind, seq as u8, ack as u8, 200], mask.to_vec()].concat()
     };
     let script = |head: [u8; 2], parts: &[&[u8]]| [&head[..], &parts.concat()].concat();
+    // Bulk, round by round, without Nagle and pacing: the flight becomes long enough for a packet to be held back.
+    let round = [&[3, 6, 255, 3, 6, 255, 0, 110][..], &[9, 248]].concat();
+    let bulk = [&[3, 6, 255, 3, 6, 255, 3, 6, 255, 3, 6, 255][..], &round.repeat(5)].concat();
+    let gap = |ack: i8| [&near(2, 1, ack, [1, 0, 0, 0])[..], &[0, 100]].concat();
     vec![
+        (
+            "held-back",
+            script([0x60, 1], &[&bulk, &gap(0), &round, &gap(0), &ack, &[3, 12], &round.repeat(4)]),
+        ),
+        ("held-back-lie", script([0x60, 1], &[&bulk, &gap(1), &round, &gap(2), &round])),
         ("receives", script([0, 4], &[&[7, 20, 200], &read, &[7, 63, 200], &read, &near(1, 1, 0, [0; 4])])),
         (
             "gap",
