@@ -122,7 +122,9 @@ struct Talk {
 impl Talk {
     /// Opens the connection: from either end.
     fn open(settings: Settings, how: u8) -> Option<Self> {
-        let mut us = Watched::new(settings.config(), how);
+        let mut config = settings.config();
+        input::control(&mut config, how >> 3);
+        let mut us = Watched::new(config, how);
         let len = [1, 100, 500, 1400][usize::from(how >> 1) % 4];
         let first = u16::from(how) << 9;
         let peer = address(0);
@@ -213,13 +215,12 @@ impl Talk {
         self.us.receive(address(0), &input::packet(&header, extensions, &payload));
     }
 
-    /// Whether an acknowledgement names what was not sent.
+    /// Whether an acknowledgement names what was not sent; all before `ack` is named with it, the first gap too.
     fn is_a_lie(&self, ack: u16, mask: &[u8]) -> bool {
-        let unsent = |seq: u16| {
-            (1..0x8000).contains(&seq.wrapping_sub(self.highest)) && !self.early.contains_key(&seq)
-        };
-        let bits = (0..mask.len() * 8).filter(|bit| mask[bit / 8] >> (bit % 8) & 1 == 1);
-        unsent(ack) || bits.map(|bit| ack.wrapping_add(2 + bit as u16)).any(unsent)
+        let beyond = |seq: u16| (1..0x8000).contains(&seq.wrapping_sub(self.highest));
+        let mut bits = (0..mask.len() * 8).filter(|bit| mask[bit / 8] >> (bit % 8) & 1 == 1);
+        let unsent = |seq| beyond(seq) && !self.early.contains_key(&seq);
+        beyond(ack) || bits.any(|bit| unsent(ack.wrapping_add(2 + bit as u16)))
     }
 
     fn settle(&mut self) {
