@@ -81,8 +81,9 @@ impl Injector {
             if peer == target.host || world.is_near(peer, target.host, raw.id) {
                 return false;
             }
-            if raw.kind == Kind::Syn {
-                self.opened.insert((peer, world.addr(target.host), raw.id));
+            // Not twice with the same id: the monitor would take the answers for those of one connection.
+            if raw.kind == Kind::Syn && !self.opened.insert((peer, world.addr(target.host), raw.id)) {
+                return false;
             }
             world.addr(peer)
         };
