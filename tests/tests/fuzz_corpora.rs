@@ -21,8 +21,12 @@ fn inputs(kind: &str, target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn every_input_passes() {
+    // What the fuzzer has gathered, for the coverage of that: not in git.
+    let corpus = std::env::var_os("FUZZ_CORPUS").is_some_and(|value| !value.is_empty());
+    let kinds = ["seeds", "found", "corpus"];
     for (target, body) in TARGETS {
-        let all: Vec<_> = ["seeds", "found"].iter().flat_map(|kind| inputs(kind, target)).collect();
+        let all: Vec<_> =
+            kinds[..if corpus { 3 } else { 2 }].iter().flat_map(|kind| inputs(kind, target)).collect();
         assert!(all.iter().any(|(path, _)| path.starts_with(directory("seeds"))), "no seeds for {target}");
         for (path, input) in all {
             println!("{}", path.display()); // shown only if it fails

@@ -1,4 +1,4 @@
-//! Random worlds: the full mix of faults, a thousand seeds.
+//! Random worlds: the full mix of faults and attackers, a thousand seeds.
 
 use std::time::Duration;
 
@@ -22,13 +22,16 @@ fn run_all(seeds: std::ops::Range<u64>) -> Outcome {
 }
 
 #[test]
-fn a_thousand_worlds_with_every_fault_deliver_every_byte() {
+fn a_thousand_worlds_with_every_fault_and_attackers_deliver_every_byte() {
     let all = run_all(0..1000);
     println!("{all:?}");
     // The mix is what it is meant to be: mostly whole connections, some given up, a lot of traffic.
     assert!(all.clean > 1_500 && all.broken > 100, "{all:?}");
     // Only when the last acknowledgements are lost many times over.
     assert!(all.unconfirmed < 20, "{all:?}");
+    // Attackers were there, and the one thing that can be guessed was guessed about as seldom as its 16 bits say.
+    assert!(all.forged > 200_000 && all.guesses < 20, "{all:?}");
+    assert!(all.lied_to > 200 && all.violations > 0, "{all:?}");
     assert!(all.delivered > 100 << 20, "{all:?}");
     assert!(all.time > Duration::from_secs(20_000));
 }

@@ -53,6 +53,10 @@ fn main() -> ExitCode {
     let wall = started.elapsed();
     println!("seeds           {good} good, {failed} failed");
     println!("connections     {} clean, {} given up, {} unconfirmed", sum.clean, sum.broken, sum.unconfirmed);
+    println!(
+        "attacks         {} packets forged, {} guessed a cookie; {} connections with a liar, {} ended for it",
+        sum.forged, sum.guesses, sum.lied_to, sum.violations
+    );
     println!("moved           {} datagrams, {:.1} MB delivered", sum.datagrams, sum.delivered as f64 / 1e6);
     println!(
         "virtual time    {:.1} h in {:.1} s on {} threads: {:.0} times as fast per thread",

@@ -1,9 +1,11 @@
 //! One established connection. The input is its peer, which knows every number and abides by no rule but
 //! one: a sequence number always carries the same bytes, so that what is delivered can be checked.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
+use utp_proto::CloseReason;
 use utp_proto::wire::{Header, Packet, PacketType, SeqNr, Timestamp};
 
 use super::input::{self, Call, Settings};
@@ -82,6 +84,8 @@ pub fn connection(data: &[u8]) {
     }
     if talk.us.live.is_empty() {
         assert_eq!(talk.us.over.len(), 1, "closed once");
+        let reason = talk.us.over[0].closed;
+        assert!(reason != Some(CloseReason::Violation) || talk.lied, "ended for a lie that nobody told");
     }
     talk.us.call(0, Call::Abort);
     talk.settle();
@@ -104,8 +108,12 @@ struct Talk {
     len: usize,
     /// What the endpoint has acknowledged last.
     acked: u16,
-    /// The last number that the endpoint has sent.
+    /// The last number up to which the endpoint has sent all.
     highest: u16,
+    /// What it has sent behind that: one packet may be held back, and one go ahead of its turn.
+    early: BTreeMap<u16, Vec<u8>>,
+    /// We have acknowledged what was not sent.
+    lied: bool,
     /// Bytes of its stream that it has sent.
     sent: u64,
     clock: u32,
@@ -114,7 +122,9 @@ struct Talk {
 impl Talk {
     /// Opens the connection: from either end.
     fn open(settings: Settings, how: u8) -> Option<Self> {
-        let mut us = Watched::new(settings.config(), how);
+        let mut config = settings.config();
+        input::control(&mut config, how >> 3);
+        let mut us = Watched::new(config, how);
         let len = [1, 100, 500, 1400][usize::from(how >> 1) % 4];
         let first = u16::from(how) << 9;
         let peer = address(0);
@@ -155,6 +165,8 @@ impl Talk {
             len,
             acked: first.wrapping_sub(1),
             highest,
+            early: BTreeMap::new(),
+            lied: false,
             sent: 0,
             clock: 1,
         })
@@ -196,10 +208,19 @@ impl Talk {
         };
         let mask = input::mask(shape.mask);
         let extensions: &[(u8, &[u8])] = if shape.mask == 0 { &[] } else { &[(1, &mask)] };
+        self.lied |= self.is_a_lie(header.ack_nr.0, if shape.mask == 0 { &[] } else { &mask });
         let mut payload = vec![0; if kind == PacketType::Data { self.len } else { 0 }];
         let place = u64::from(seq.wrapping_sub(self.first));
         tape::fill(2, place * self.len as u64, &mut payload);
         self.us.receive(address(0), &input::packet(&header, extensions, &payload));
+    }
+
+    /// Whether an acknowledgement names what was not sent; all before `ack` is named with it, the first gap too.
+    fn is_a_lie(&self, ack: u16, mask: &[u8]) -> bool {
+        let beyond = |seq: u16| (1..0x8000).contains(&seq.wrapping_sub(self.highest));
+        let mut bits = (0..mask.len() * 8).filter(|bit| mask[bit / 8] >> (bit % 8) & 1 == 1);
+        let unsent = |seq| beyond(seq) && !self.early.contains_key(&seq);
+        beyond(ack) || bits.any(|bit| unsent(ack.wrapping_add(2 + bit as u16)))
     }
 
     fn settle(&mut self) {
@@ -219,10 +240,13 @@ impl Talk {
                 self.acked = header.ack_nr.0;
             }
             let takes_number = matches!(header.kind, PacketType::Data | PacketType::Fin);
-            if takes_number && header.seq_nr.0 == self.highest.wrapping_add(1) {
-                self.highest = header.seq_nr.0;
-                assert_eq!(tape::mismatch(1, self.sent, packet.payload), None, "sends what was not written");
-                self.sent += packet.payload.len() as u64;
+            if takes_number && (1..0x8000).contains(&header.seq_nr.0.wrapping_sub(self.highest)) {
+                self.early.insert(header.seq_nr.0, packet.payload.to_vec());
+            }
+            while let Some(payload) = self.early.remove(&self.highest.wrapping_add(1)) {
+                self.highest = self.highest.wrapping_add(1);
+                assert_eq!(tape::mismatch(1, self.sent, &payload), None, "sends what was not written");
+                self.sent += payload.len() as u64;
             }
         }
         let Some(app) = self.us.live.first() else { return };

@@ -1,9 +1,13 @@
 //! How the bytes of an input become actions. Every choice takes whole bytes from the front, so that a small
 //! change of an input is a small change of what happens, and so that `seeds.rs` can write inputs by hand.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use arbitrary::{Arbitrary, Result, Unstructured};
+use utp_proto::congestion::{
+    ControllerFactory, CubicConfig, EbbConfig, FixedWindow, LedbatConfig, LedbatPpConfig,
+};
 use utp_proto::wire::{Header, PacketType, SeqNr, Timestamp};
 
 /// A packet with extensions, and where to cut it.
@@ -118,6 +122,22 @@ impl<'a> Arbitrary<'a> for Call {
             _ => Self::Look,
         })
     }
+}
+
+/// Congestion control of both directions: the default for 0 in the lower three bits, and every other for the rest; the
+/// fourth is that the peer's sending is controlled too.
+pub(super) fn control(config: &mut utp_proto::Config, choice: u8) {
+    let controller: Arc<dyn ControllerFactory> = match choice & 7 {
+        1 => Arc::new(LedbatConfig::default()),
+        2 => Arc::new(LedbatPpConfig::default()),
+        3 => Arc::new(CubicConfig::default()),
+        4 => Arc::new(FixedWindow { bytes: 200_000 }),
+        _ => Arc::new(EbbConfig::default()),
+    };
+    if choice & 8 != 0 {
+        config.receive_congestion(Some(Arc::clone(&controller)));
+    }
+    config.congestion(controller);
 }
 
 /// Settings at which bounds are met early.

@@ -232,6 +232,7 @@ impl Net {
 
     /// Whoever was told that everything arrived was told the truth.
     fn judge(&self, end: usize, app: &App) {
+        assert_ne!(app.closed, Some(CloseReason::Violation), "ended for a lie that nobody told");
         // Of several, the last: one that timed out may be opened again by what its peer repeats, from the first
         // byte on, as long as none was acknowledged.
         let peer = self.ends[1 - end].over.iter().rev().find(|peer| app.reads == Some(peer.writes));

@@ -105,7 +105,27 @@ fn connections() -> Vec<Named> {
         [vec![11, kind, seq as u8, ack as u8, 200], mask.to_vec()].concat()
     };
     let script = |head: [u8; 2], parts: &[&[u8]]| [&head[..], &parts.concat()].concat();
+    // Bulk, round by round, without Nagle and pacing: the flight becomes long enough for a packet to be held back.
+    let round = [&[3, 6, 255, 3, 6, 255, 0, 110][..], &[9, 248]].concat();
+    let bulk = [&[3, 6, 255, 3, 6, 255, 3, 6, 255, 3, 6, 255][..], &round.repeat(5)].concat();
+    let gap = |ack: i8| [&near(2, 1, ack, [1, 0, 0, 0])[..], &[0, 100]].concat();
+    let lost = near(2, 1, -9, [0xfe, 0, 0, 0]);
+    let losing: [&[u8]; 8] = [&bulk, &lost, &[0, 120], &round, &[0, 230], &round, &[3, 12], &ack];
+    // One packet with a clock that goes on by 6 ms, and 40 with the clock of that.
+    let data = [14, 0, 1, 0, 0, 0, 200, 0, 0, 0, 0, 0x70, 0x17, 0, 0, 0, 0, 0, 0];
+    let receive = [&data[..], &[7, 40, 200, 0, 100], &read, &read].concat();
     vec![
+        (
+            "held-back",
+            script([0x60, 1], &[&bulk, &gap(0), &round, &gap(0), &ack, &[3, 12], &round.repeat(4)]),
+        ),
+        ("held-back-lie", script([0x60, 1], &[&bulk, &gap(1), &round, &gap(2), &round])),
+        // The same rounds and a loss, for each of the other controllers; and a stream that ours holds back.
+        ("ledbat", script([0x60, 0x09], &losing)),
+        ("ledbat-pp", script([0x60, 0x11], &losing)),
+        ("cubic", script([0x60, 0x19], &losing)),
+        ("fixed", script([0x60, 0x21], &losing)),
+        ("rledbat", script([0, 0x56], &[&receive.repeat(20)])),
         ("receives", script([0, 4], &[&[7, 20, 200], &read, &[7, 63, 200], &read, &near(1, 1, 0, [0; 4])])),
         (
             "gap",

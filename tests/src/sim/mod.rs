@@ -6,7 +6,7 @@
 //! - [`Script`]: what an application does with its side of a connection.
 //! - `monitor.rs`: what packets on the wire must obey. `trace.rs`: the last packets, for the message of a
 //!   failed run, and a hash of all of them.
-//! - [`random`]: worlds from a seed, with the full mix of faults.
+//! - [`random`]: worlds from a seed, with the full mix of faults. `hostile.rs`: the attackers among their peers.
 //!
 //! The same seed gives the same packets to the last bit ([`World::trace_hash`]). Whatever goes wrong
 //! panics with the seed and the last packets.
@@ -25,6 +25,7 @@
 
 mod app;
 mod host;
+mod hostile;
 mod link;
 pub(crate) mod monitor;
 mod network;

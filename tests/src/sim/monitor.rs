@@ -66,6 +66,11 @@ impl Monitor {
         }
     }
 
+    /// The last number of DATA or FIN that `from` has used under this id.
+    pub(crate) fn highest(&self, from: usize, to: usize, id: u16) -> Option<u16> {
+        self.directions.get(&(from, to, id))?.highest
+    }
+
     /// Forgets a connection that is over: its ids may be used again.
     pub(crate) fn forget(&mut self, from: usize, to: usize, id: u16) {
         self.directions.remove(&(from, to, id));

@@ -1,16 +1,20 @@
 //! Worlds from a seed: topology, links with the full mix of faults, configurations and applications.
 //!
-//! Faults last for [`FAULTS`]; then the links heal, and whatever was promised must come true: every
+//! Faults and attacks last for [`FAULTS`]; then the links heal, and whatever was promised must come true: every
 //! connection that nobody gave up ends cleanly with every byte delivered, everything else ends too, and
-//! nothing is left behind.
+//! nothing is left behind. In some worlds somebody forges packets, and in some one of the hosts lies to those that
+//! send to it; connections with a liar may end in any way, but for the bytes, of which none is ever a wrong one.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use utp_proto::Config;
-use utp_proto::congestion::{FixedWindow, LedbatPpConfig};
+use utp_proto::congestion::{
+    ControllerFactory, CubicConfig, EbbConfig, FixedWindow, LedbatConfig, LedbatPpConfig,
+};
+use utp_proto::{CloseReason, Config};
 
 use super::app::{Ending, Finish, Reading, Script};
+use super::hostile::{self, Injector, Target};
 use super::link::{Blackout, Burst, Link};
 use super::rng::Random;
 use super::world::{ConnId, HostId, World};
@@ -31,6 +35,14 @@ pub struct Outcome {
     /// Connections that moved everything, and ended cleanly for one side; all of its last
     /// acknowledgements were lost, which the other side cannot tell from the loss of its last data.
     pub unconfirmed: u64,
+    /// Connections with a liar, in whatever way they ended...
+    pub lied_to: u64,
+    /// ...and sides of them that found out.
+    pub violations: u64,
+    /// Packets forged by somebody who sees nothing.
+    pub forged: u64,
+    /// Connections that those opened, having guessed a cookie.
+    pub guesses: u64,
     /// See [`World::trace_hash`].
     pub trace_hash: u64,
 }
@@ -46,6 +58,10 @@ impl Outcome {
             clean: self.clean + other.clean,
             broken: self.broken + other.broken,
             unconfirmed: self.unconfirmed + other.unconfirmed,
+            lied_to: self.lied_to + other.lied_to,
+            violations: self.violations + other.violations,
+            forged: self.forged + other.forged,
+            guesses: self.guesses + other.guesses,
             trace_hash: self.trace_hash.rotate_left(1) ^ other.trace_hash,
         }
     }
@@ -59,17 +75,49 @@ impl Outcome {
 pub fn run(seed: u64) -> Outcome {
     let mut rng = Random::new(seed, 0);
     let mut world = World::new(seed);
-    // A stream of its own: what came later must not change what the seeds of old mean.
+    // Streams of their own: what came later must not change what the seeds of old mean.
     let mut later = Random::new(seed, LATER_STREAM);
-    let (hosts, configs) = hosts(&mut world, &mut rng, &mut later);
+    let mut bad = Random::new(seed, HOSTILE_STREAM);
+    let (hosts, traits) = hosts(&mut world, &mut rng, &mut later, &mut bad);
     let rate = links(&mut world, &mut rng, &hosts);
     let conns = connections(&mut world, &mut rng, &hosts, rate);
-    world.run_for(FAULTS);
+    let liar = bad.chance(0.15).then(|| *bad.pick(&hosts));
+    if let Some(liar) = liar {
+        world.forge(hostile::liar(Random::new(seed, HOSTILE_STREAM + 1), liar));
+        give_up(&mut world, &conns, liar);
+    }
+    let mut injector = bad.chance(0.3).then(|| {
+        let target =
+            |(host, traits): (&HostId, &Traits)| Target { host: *host, speaks_first: traits.speaks_first };
+        let targets = hosts.iter().zip(&traits).map(target).collect();
+        Injector::new(Random::new(seed, HOSTILE_STREAM + 2), targets)
+    });
+    match &mut injector {
+        Some(injector) => injector.run(&mut world, &conns, FAULTS),
+        None => world.run_for(FAULTS),
+    }
     world.heal();
     world.run_to_the_end(LIMIT);
-    let outcome = judge(&world, &conns, &configs);
+    let (mut forged, mut guesses) = (0, 0);
+    if let Some(injector) = &mut injector {
+        injector.end_guesses(&mut world);
+        (forged, guesses) = (injector.sent, injector.guesses);
+    }
+    let outcome = Outcome { forged, guesses, ..judge(&world, &conns, &traits, liar) };
     rest(&mut world, &hosts);
     outcome
+}
+
+/// A liar may have to wait for ever for what it said that it had got.
+fn give_up(world: &mut World, conns: &[(ConnId, HostId)], liar: HostId) {
+    for &(conn, acceptor) in conns {
+        let dials = world.dialer(conn).host == liar.0;
+        if dials || acceptor == liar {
+            world.rescript(conn, !dials, |script| {
+                script.ending = script.ending.or(Some((FAULTS * 2, Ending::Close)));
+            });
+        }
+    }
 }
 
 /// What a test must know of a configuration, which tells nothing once it is made.
@@ -79,14 +127,27 @@ struct Traits {
     max_packets: u16,
     /// Packets kept ahead; if that grows, with the window as the peer's packets in flight do, the most.
     reorder_window: u16,
+    /// It opens connections at their SYN.
+    speaks_first: bool,
 }
 
-fn hosts(world: &mut World, rng: &mut Random, later: &mut Random) -> (Vec<HostId>, Vec<Traits>) {
+fn hosts(
+    world: &mut World,
+    rng: &mut Random,
+    later: &mut Random,
+    bad: &mut Random,
+) -> (Vec<HostId>, Vec<Traits>) {
     let count = *rng.pick(&[2, 2, 2, 3, 4, 6]);
     let v6 = rng.chance(0.2);
     (0..count)
         .map(|n| {
-            let (config, max_datagram, traits) = config(rng, later);
+            let (mut config, max_datagram, traits) = config(rng, later);
+            if bad.chance(0.6) {
+                config.congestion(controller(bad));
+            }
+            if bad.chance(0.1) {
+                config.receive_congestion(Some(controller(bad)));
+            }
             let addr = match v6 {
                 true => format!("[fd00::{:x}]:{}", n + 1, 1 + rng.range(0..=65_534)).parse(),
                 false => format!("10.1.0.{}:{}", n + 1, 1 + rng.range(0..=65_534)).parse(),
@@ -110,7 +171,8 @@ fn config(rng: &mut Random, later: &mut Random) -> (Config, usize, Traits) {
     let max = if plain { 1472 } else { rng.log_range(508..=8972) as usize };
     let proven = if plain || later.chance(0.5) { MAX_PACKETS } else { 1 };
     let max_packets = if plain { 950 } else { rng.log_range(2..=4_000) as u16 };
-    let traits = Traits {
+    let mut traits = Traits {
+        speaks_first: false,
         max_packets: max_packets.max(proven),
         reorder_window: if plain { MAX_PACKETS } else { rng.log_range(16..=8_000) as u16 },
     };
@@ -137,7 +199,8 @@ fn config(rng: &mut Random, later: &mut Random) -> (Config, usize, Traits) {
             // Somebody has to find out that a peer is gone whose RESET was lost.
             config.keep_alive(None)?.idle_timeout(Some(Duration::from_secs(150)))?;
         }
-        config.speak_first(rng.chance(0.1));
+        traits.speaks_first = rng.chance(0.1);
+        config.speak_first(traits.speaks_first);
         Ok(())
     };
     if !plain {
@@ -154,6 +217,17 @@ fn config(rng: &mut Random, later: &mut Random) -> (Config, usize, Traits) {
     }
     // A datagram may not be larger than what the search starts with, or its ceiling.
     (config, max, traits)
+}
+
+fn controller(rng: &mut Random) -> Arc<dyn ControllerFactory> {
+    let all: [Arc<dyn ControllerFactory>; 5] = [
+        Arc::new(LedbatConfig::default()),
+        Arc::new(LedbatPpConfig::default()),
+        Arc::new(CubicConfig::default()),
+        Arc::new(EbbConfig::default()),
+        Arc::new(FixedWindow { bytes: rng.log_range(3_000..=1_000_000) }),
+    ];
+    Arc::clone(rng.pick(&all))
 }
 
 /// Makes a topology. Gives the rate of its narrowest link.
@@ -225,7 +299,8 @@ fn link(rng: &mut Random) -> Link {
     link
 }
 
-fn connections(world: &mut World, rng: &mut Random, hosts: &[HostId], rate: u64) -> Vec<ConnId> {
+/// Dials. Gives each connection with the host that is to accept it.
+fn connections(world: &mut World, rng: &mut Random, hosts: &[HostId], rate: u64) -> Vec<(ConnId, HostId)> {
     let count = rng.log_range(1..=8);
     // What the narrowest link carries in a while, shared.
     let most = (rate / 8).saturating_mul(10).clamp(1_000, 2_000_000) / count;
@@ -243,7 +318,7 @@ fn connections(world: &mut World, rng: &mut Random, hosts: &[HostId], rate: u64)
                 let one = if rng.chance(0.5) { &mut dialer } else { &mut acceptor };
                 one.ending = Some((rng.duration(FAULTS * 2), how));
             }
-            world.dial(from, to, dialer, acceptor)
+            (world.dial(from, to, dialer, acceptor), to)
         })
         .collect()
 }
@@ -270,16 +345,28 @@ fn script(rng: &mut Random, most: u64) -> Script {
 }
 
 /// Whether what was promised came true.
-fn judge(world: &World, conns: &[ConnId], traits: &[Traits]) -> Outcome {
+fn judge(world: &World, conns: &[(ConnId, HostId)], traits: &[Traits], liar: Option<HostId>) -> Outcome {
     let mut outcome = Outcome {
         time: world.now(),
         datagrams: world.datagrams(),
         trace_hash: world.trace_hash(),
         ..Outcome::default()
     };
-    for &conn in conns {
+    for &(conn, accepting) in conns {
         let (dialer, acceptor) = (world.dialer(conn), world.accepted(conn));
         outcome.delivered += dialer.read + acceptor.map_or(0, |side| side.read);
+        for (side, peer) in [(Some(dialer), accepting.0), (acceptor, dialer.host)] {
+            if matches!(side.and_then(|side| side.closed), Some((_, CloseReason::Violation))) {
+                outcome.violations += 1;
+                if liar.is_none_or(|liar| liar.0 != peer) {
+                    world.fail(&format!("connection {} was ended for a lie that nobody told", conn.0));
+                }
+            }
+        }
+        if liar.is_some_and(|liar| liar == accepting || liar.0 == dialer.host) {
+            outcome.lied_to += 1;
+            continue;
+        }
         let given_up = dialer.script.ending.is_some()
             || acceptor.is_none_or(|acceptor| acceptor.script.ending.is_some());
         if dialer.script.ending.is_none() && acceptor.is_none() {
@@ -343,6 +430,9 @@ const MAX_PACKETS: u16 = 30_000;
 
 /// Random choices that were added later.
 const LATER_STREAM: u64 = 1 << 40;
+
+/// Attackers, and controllers.
+const HOSTILE_STREAM: u64 = 1 << 41;
 
 /// How long links have faults.
 pub const FAULTS: Duration = Duration::from_secs(20);

@@ -47,7 +47,16 @@ pub struct World {
     /// Sides that have not closed yet.
     open_sides: usize,
     /// Handles that no dialed connection explains.
-    strangers: Vec<(HostId, ConnectionHandle)>,
+    strangers: Vec<Stranger>,
+}
+
+/// A connection that nobody dialed.
+struct Stranger {
+    host: HostId,
+    handle: ConnectionHandle,
+    remote: SocketAddr,
+    /// On which it receives.
+    id: u16,
 }
 
 struct Conn {
@@ -275,6 +284,22 @@ impl World {
         host.endpoint.handle_datagram(now, from, datagram)
     }
 
+    /// Ends those connections that nobody dialed of which `known` knows: by their host, their peer, and the id on
+    /// which they receive. They are no strangers any more. Gives how many.
+    pub(crate) fn abort_strangers(&mut self, known: impl Fn(HostId, SocketAddr, u16) -> bool) -> u64 {
+        let before = self.strangers.len();
+        let hosts = &mut self.hosts;
+        self.strangers.retain(|&Stranger { host, handle, remote, id }| {
+            let is_known = known(host, remote, id);
+            if is_known && let Some(mut connection) = hosts[host.0].endpoint.connection(handle) {
+                connection.abort();
+                hosts[host.0].dirty = true;
+            }
+            !is_known
+        });
+        (before - self.strangers.len()) as u64
+    }
+
     /// The network, or somebody in its name, tells a host about its path to `to`.
     pub fn path_error(&mut self, host: HostId, to: SocketAddr, error: PathError) {
         let host = &mut self.hosts[host.0];
@@ -427,7 +452,7 @@ impl World {
             let from = self.by_addr.get(&remote).copied();
             let dialed = from.and_then(|from| self.dialed.get(&(from, host, receive)).copied());
             let Some(conn) = dialed.filter(|conn| self.conns[*conn].sides[1].is_none()) else {
-                self.strangers.push((HostId(host), handle));
+                self.strangers.push(Stranger { host: HostId(host), handle, remote, id: receive });
                 continue;
             };
             let streams = (2 * conn as u64 + 1, 2 * conn as u64);

@@ -77,6 +77,30 @@ impl World {
         (0..self.conns.len()).map(ConnId)
     }
 
+    /// The ids of a connection's side, on which it receives and with which it sends, while it lives.
+    #[must_use]
+    pub fn ids(&mut self, conn: ConnId, acceptor: bool) -> Option<(u16, u16)> {
+        let side = self.conns[conn.0].sides[usize::from(acceptor)].as_ref()?;
+        let connection = self.hosts[side.host].endpoint.connection(side.handle)?;
+        connection.close_reason().is_none().then(|| connection.ids())
+    }
+
+    /// The last number of DATA or FIN that a host has used towards another with this id.
+    #[must_use]
+    pub fn highest(&self, from: HostId, to: HostId, id: u16) -> Option<u16> {
+        self.monitor.as_ref()?.highest(from.0, to.0, id)
+    }
+
+    /// Whether a connection between two hosts was ever dialed with an id this near: packets that either of
+    /// them sends with it, or answers that it provokes, may belong to that one.
+    #[must_use]
+    pub fn is_near(&self, a: HostId, b: HostId, id: u16) -> bool {
+        (0..=4).any(|by| {
+            let id = id.wrapping_add(by).wrapping_sub(2);
+            self.dialed.contains_key(&(a.0, b.0, id)) || self.dialed.contains_key(&(b.0, a.0, id))
+        })
+    }
+
     /// Both sides of every connection, so far as they exist.
     pub fn all_sides(&self) -> impl Iterator<Item = &Side> {
         self.conns.iter().flat_map(|conn| &conn.sides).flatten()
@@ -90,8 +114,8 @@ impl World {
 
     /// Connections that were accepted although nobody dialed them.
     #[must_use]
-    pub fn strangers(&self) -> &[(HostId, ConnectionHandle)] {
-        &self.strangers
+    pub fn strangers(&self) -> Vec<(HostId, ConnectionHandle)> {
+        self.strangers.iter().map(|stranger| (stranger.host, stranger.handle)).collect()
     }
 
     /// A hash of everything that was sent: when, by whom, to whom, what, and what became of it.
