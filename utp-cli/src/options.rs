@@ -199,7 +199,7 @@ mod tests {
     fn ranges() {
         parse(&[]).unwrap();
         parse(&["--mtu=556", "--buffer=4KiB", "--connect-timeout=100ms", "--idle-timeout=0"]).unwrap();
-        parse(&["--mtu=9000", "--buffer=1GiB", "--connect-timeout=10min", "--max-in-flight=16383"]).unwrap();
+        parse(&["--mtu=9000", "--buffer=1GiB", "--connect-timeout=10min", "--max-in-flight=30000"]).unwrap();
         for wrong in [
             "--mtu=555",
             "--mtu=9001",
@@ -210,7 +210,7 @@ mod tests {
             "--give-up-after=0",
             "--idle-timeout=2days",
             "--max-in-flight=0",
-            "--max-in-flight=16384",
+            "--max-in-flight=30001",
             "--target-delay=101ms",
             "--target-delay=0",
         ] {
