@@ -389,10 +389,10 @@ const ERRORS: [i32; 12] = {
 };
 
 /// Worlds of errors.
-const SEEDS: u64 = 8;
+const SEEDS: u64 = 2;
 
 /// Bytes each way under errors.
-const LENGTH: usize = 2 << 20;
+const LENGTH: usize = 1 << 19;
 
 /// Connections between two looks at the allocator, and looks at most.
 const CONNECTIONS: usize = 50;
