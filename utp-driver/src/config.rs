@@ -82,7 +82,8 @@ impl SocketConfig {
 
     /// Whether runs of packets are handed to the kernel in one piece (Linux `UDP_SEGMENT`, Windows
     /// `UDP_SEND_MSG_SIZE`), where it can do that. Default true. It is given up by itself when a
-    /// network device refuses it.
+    /// network device refuses it, and not used on a socket that was given a traffic class (DSCP; `IP_TOS`,
+    /// `IPV6_TCLASS`) before: on Linux that class then stays on all packets.
     pub fn send_offload(&mut self, on: bool) -> &mut Self {
         self.send_offload = on;
         self

@@ -10,6 +10,7 @@ mod outbox;
 mod outlet;
 #[cfg(test)]
 mod side_tests;
+mod singles;
 #[cfg(test)]
 mod tests;
 
@@ -84,7 +85,8 @@ impl<S: UdpSocket> Udp<S> {
         if !config.receive_offload {
             receive_offload_off(&socket);
         }
-        let send_segments = if config.send_offload { state.max_gso_segments() } else { 1 };
+        let offload = config.send_offload && !has_traffic_class(&socket);
+        let send_segments = if offload { state.max_gso_segments() } else { 1 };
         let socket = register(socket)?;
         Ok(Self { socket, state, family, local, buffers, send_segments })
     }
@@ -132,6 +134,11 @@ impl<S: UdpSocket> Udp<S> {
         if may_fragment { fragment::allowed(&self.socket, transmit.destination, send) } else { send() }
     }
 
+    /// One system call, for as many of `datagrams` as the socket takes.
+    fn send_many(&self, datagrams: &singles::Singles<'_>) -> io::Result<usize> {
+        self.socket.try_io(Direction::Write, || singles::send(&self.socket, datagrams))
+    }
+
     /// One system call.
     fn receive(&self, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
         self.socket.try_io(Direction::Read, || self.state.recv(UdpSockRef::from(&self.socket), buffers, meta))
@@ -142,6 +149,25 @@ impl<S: UdpSocket> Udp<S> {
 pub(crate) fn unreachable_family() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "the socket does not reach this address family")
 }
+
+/// Whether the application has marked `socket` with a traffic class (DSCP). `quinn-udp`, which sends runs, writes
+/// one of its own into each, zero.
+#[cfg(target_os = "linux")]
+fn has_traffic_class(socket: &std::net::UdpSocket) -> bool {
+    let options = socket2::SockRef::from(socket);
+    let classes = [options.tos_v4(), options.tclass_v6()];
+    classes.into_iter().flatten().any(|class| class & DSCP != 0)
+}
+
+/// Elsewhere `quinn-udp` sends everything.
+#[cfg(not(target_os = "linux"))]
+fn has_traffic_class(_: &std::net::UdpSocket) -> bool {
+    false
+}
+
+/// The part of a traffic class that is not ECN.
+#[cfg(target_os = "linux")]
+const DSCP: u32 = 0xfc;
 
 /// Switches receive offload off where `quinn-udp` has switched it on. A kernel that does not know the
 /// option has no offload either.

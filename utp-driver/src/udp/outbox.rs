@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use utp_proto::{Endpoint, PathError, Transmit};
 
+use super::singles::{self, Singles};
 use crate::runtime::UdpSocket;
 use crate::stats::SendStats;
 use crate::udp::Udp;
@@ -99,14 +100,7 @@ impl Outbox {
     /// Sends until everything is gone or the socket blocks. Errors never end anything: they are
     /// counted, and what they tell about a peer is appended to `errors`.
     pub fn flush<S: UdpSocket>(&mut self, udp: &Udp<S>, errors: &mut PathErrors) -> Flushed {
-        self.flush_with(errors, |transmit, may_fragment| {
-            // The endpoint only knows peers that the socket reaches: each came in through it or was
-            // checked when the connection was opened.
-            let Some(destination) = udp.destination(transmit.destination) else {
-                return Err(super::unreachable_family());
-            };
-            udp.send(&quinn_udp::Transmit { destination, ..transmit.clone() }, may_fragment)
-        })
+        self.flush_with(errors, &mut OfSocket(udp))
     }
 
     /// Counters.
@@ -152,25 +146,106 @@ impl Outbox {
         self.stats.restamped += 1;
     }
 
-    /// `send` is one system call for a transmit that may or may not be fragmented on its way.
-    pub(super) fn flush_with(
-        &mut self,
-        errors: &mut PathErrors,
-        mut send: impl FnMut(&quinn_udp::Transmit<'_>, bool) -> io::Result<()>,
-    ) -> Flushed {
-        let Self { arena, runs, next, segments, stats, .. } = self;
-        while let Some(run) = runs.get_mut(*next) {
-            if run.send(arena, segments, stats, errors, &mut send) == Flushed::Blocked {
+    /// The same with system calls of the caller's.
+    pub(super) fn flush_with(&mut self, errors: &mut PathErrors, calls: &mut impl SystemCalls) -> Flushed {
+        loop {
+            self.send_singles(calls);
+            let Self { arena, runs, next, segments, stats, .. } = self;
+            let Some(run) = runs.get_mut(*next) else { return Flushed::All };
+            if run.send(arena, segments, stats, errors, calls) == Flushed::Blocked {
                 stats.send_blocked += 1;
                 return Flushed::Blocked;
             }
             *next += 1;
         }
-        Flushed::All
+    }
+
+    /// Sends what comes next as long as it is datagrams by themselves. Stops at an error: sending the datagram
+    /// that meets it once more, alone, finds out what it is.
+    fn send_singles(&mut self, calls: &mut impl SystemCalls) {
+        if singles::MOST == 1 {
+            return;
+        }
+        let Self { arena, runs, next, segments, stats, .. } = self;
+        loop {
+            let mut singles = Singles::new();
+            for run in runs[*next..].iter().take_while(|run| run.is_single(*segments)) {
+                let datagrams = arena[run.start..run.end].chunks(run.segment);
+                singles.extend(
+                    datagrams.take(singles::MOST - singles.len()).map(|data| (run.destination, data)),
+                );
+                if singles.len() == singles::MOST {
+                    break;
+                }
+            }
+            if singles.is_empty() {
+                return;
+            }
+            let Ok(sent) = calls.many(&mut singles) else { return };
+            stats.send_calls += 1;
+            for _ in 0..sent {
+                let run = &mut runs[*next];
+                let len = run.segment.min(run.end - run.start);
+                run.start += len;
+                stats.bytes_sent += len as u64;
+                if run.start == run.end {
+                    *next += 1;
+                }
+            }
+        }
+    }
+}
+
+/// The system calls of an outbox.
+pub(super) trait SystemCalls {
+    /// Sends a transmit that may or may not be fragmented on its way.
+    fn one(&mut self, transmit: &quinn_udp::Transmit<'_>, may_fragment: bool) -> io::Result<()>;
+
+    /// Sends several datagrams, where there is a call for that, and gives how many: at least one, from the front.
+    fn many(&mut self, _: &mut Singles<'_>) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(test)]
+impl<F: FnMut(&quinn_udp::Transmit<'_>, bool) -> io::Result<()>> SystemCalls for F {
+    fn one(&mut self, transmit: &quinn_udp::Transmit<'_>, may_fragment: bool) -> io::Result<()> {
+        self(transmit, may_fragment)
+    }
+}
+
+/// Those of a socket.
+struct OfSocket<'a, S>(&'a Udp<S>);
+
+impl<S: UdpSocket> OfSocket<'_, S> {
+    /// The endpoint only knows peers that the socket reaches: each came in through it or was checked when the
+    /// connection was opened.
+    fn destination(&self, peer: SocketAddr) -> io::Result<SocketAddr> {
+        self.0.destination(peer).ok_or_else(super::unreachable_family)
+    }
+}
+
+impl<S: UdpSocket> SystemCalls for OfSocket<'_, S> {
+    fn one(&mut self, transmit: &quinn_udp::Transmit<'_>, may_fragment: bool) -> io::Result<()> {
+        let destination = self.destination(transmit.destination)?;
+        self.0.send(&quinn_udp::Transmit { destination, ..transmit.clone() }, may_fragment)
+    }
+
+    fn many(&mut self, datagrams: &mut Singles<'_>) -> io::Result<usize> {
+        for (peer, _) in datagrams.iter_mut() {
+            *peer = self.destination(*peer)?;
+        }
+        self.0.send_many(datagrams)
     }
 }
 
 impl Run {
+    /// Whether its packets go out one by one, with `segments` to a call. One that may be fragmented takes a
+    /// setting of the socket's, so it goes by itself.
+    fn is_single(&self, segments: usize) -> bool {
+        !self.may_fragment && (segments == 1 || self.end - self.start <= self.segment)
+    }
+
     /// Sends the run, chunk by chunk. When this gives `All`, what was not sent has been dropped.
     fn send(
         &mut self,
@@ -178,7 +253,7 @@ impl Run {
         segments: &mut usize,
         stats: &mut SendStats,
         errors: &mut PathErrors,
-        mut send: impl FnMut(&quinn_udp::Transmit<'_>, bool) -> io::Result<()>,
+        calls: &mut impl SystemCalls,
     ) -> Flushed {
         let mut single = self.may_fragment;
         let mut refused = false;
@@ -194,7 +269,7 @@ impl Run {
                 src_ip: None,
             };
             stats.send_calls += 1;
-            let Err(error) = send(&transmit, self.may_fragment) else {
+            let Err(error) = calls.one(&transmit, self.may_fragment) else {
                 self.start += len;
                 stats.bytes_sent += len as u64;
                 retried = false;

@@ -71,7 +71,8 @@ fn runs_cross_the_loopback_intact_with_every_combination_of_offloads() {
             assert!(calls <= 3, "{calls} calls for 100 packets with offload");
         }
         if !send {
-            assert_eq!(calls, 100, "one call per packet without offload");
+            let expected = sent.len().div_ceil(singles::MOST);
+            assert_eq!(calls, expected as u64, "without offload a call takes a list, or one packet");
         }
         let received = receive(&to, sent.len());
         assert!(received.iter().all(|(peer, _)| *peer == from.local_addr()));
@@ -162,7 +163,7 @@ fn a_blocked_socket_keeps_the_rest_which_is_stamped_anew_and_sent_once() {
     let mut sent = Vec::new();
     let mut room = 1;
     let mut errors = PathErrors::new();
-    let flushed = outbox.flush_with(&mut errors, |transmit, _| {
+    let flushed = outbox.flush_with(&mut errors, &mut |transmit: &quinn_udp::Transmit<'_>, _: bool| {
         if room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -175,7 +176,7 @@ fn a_blocked_socket_keeps_the_rest_which_is_stamped_anew_and_sent_once() {
     assert_eq!(outbox.stats().datagrams_dropped, 0, "waiting is no loss");
 
     outbox.restamp(*b"new!", now + Duration::from_millis(1));
-    let flushed = outbox.flush_with(&mut errors, |transmit, _| {
+    let flushed = outbox.flush_with(&mut errors, &mut |transmit: &quinn_udp::Transmit<'_>, _: bool| {
         sent.extend(transmit.contents.chunks(1000).map(<[u8]>::to_vec));
         Ok(())
     });
@@ -203,7 +204,7 @@ fn flush_against(
     }
     let mut errors = PathErrors::new();
     let mut got = [0; 2];
-    let flushed = outbox.flush_with(&mut errors, |transmit, _| {
+    let flushed = outbox.flush_with(&mut errors, &mut |transmit: &quinn_udp::Transmit<'_>, _: bool| {
         let segments = transmit.contents.len().div_ceil(transmit.segment_size.unwrap_or(usize::MAX));
         if transmit.destination == peers[0] && fails(segments) {
             return Err(error());
@@ -312,10 +313,13 @@ fn a_run_that_may_be_fragmented_goes_out_alone_and_says_so() {
     stage(&mut outbox, peer, &packets(1, 1100)[..1], true);
     stage(&mut outbox, peer, &packets(1, 1100)[..1], false);
     let mut seen = Vec::new();
-    let flushed = outbox.flush_with(&mut PathErrors::new(), |transmit, may_fragment| {
-        seen.push((transmit.contents.len(), may_fragment));
-        Ok(())
-    });
+    let flushed = outbox.flush_with(
+        &mut PathErrors::new(),
+        &mut |transmit: &quinn_udp::Transmit<'_>, may_fragment: bool| {
+            seen.push((transmit.contents.len(), may_fragment));
+            Ok(())
+        },
+    );
     assert_eq!(flushed, Flushed::All);
     assert_eq!(seen, [(1000, false), (1000, true), (1000, false)]);
 }
@@ -329,10 +333,11 @@ fn runs_of_one_peer_and_size_become_one_and_no_call_is_too_long() {
         stage(&mut outbox, peer, &full, false);
     }
     let mut calls = Vec::new();
-    let flushed = outbox.flush_with(&mut PathErrors::new(), |transmit, _| {
-        calls.push(transmit.contents.len() / 1472);
-        Ok(())
-    });
+    let flushed =
+        outbox.flush_with(&mut PathErrors::new(), &mut |transmit: &quinn_udp::Transmit<'_>, _: bool| {
+            calls.push(transmit.contents.len() / 1472);
+            Ok(())
+        });
     assert_eq!(flushed, Flushed::All);
     assert_eq!(calls, [44, 44, 40]);
 }
