@@ -79,6 +79,7 @@ mod runtime;
 mod socket;
 mod split;
 mod stream;
+mod watched;
 
 pub use listener::{Incoming, UtpListener};
 pub use socket::UtpSocket;

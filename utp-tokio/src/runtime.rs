@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
 use tokio::time::Sleep;
-use utp_driver::runtime::{AsyncUdpSocket, Direction, Runtime, Timer};
+use utp_driver::runtime::{Runtime, Timer};
+
+pub(crate) use crate::watched::Socket;
 
 /// The tokio runtime that the calling thread is in.
 pub(crate) struct Tokio;
@@ -23,7 +23,7 @@ impl Runtime for Tokio {
     }
 
     fn register(socket: std::net::UdpSocket) -> io::Result<Socket> {
-        UdpSocket::from_std(socket).map(Socket)
+        Socket::new(socket)
     }
 
     fn timer() -> Alarm {
@@ -32,44 +32,6 @@ impl Runtime for Tokio {
 
     fn spawn(driver: impl Future<Output = ()> + Send + 'static) {
         tokio::spawn(driver);
-    }
-}
-
-/// A UDP socket that tokio watches.
-#[derive(Debug)]
-pub(crate) struct Socket(UdpSocket);
-
-#[cfg(unix)]
-impl std::os::fd::AsFd for Socket {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-#[cfg(windows)]
-impl std::os::windows::io::AsSocket for Socket {
-    fn as_socket(&self) -> std::os::windows::io::BorrowedSocket<'_> {
-        self.0.as_socket()
-    }
-}
-
-impl utp_driver::runtime::UdpSocket for Socket {
-    fn try_io<R>(&self, direction: Direction, operation: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-        let interest = match direction {
-            Direction::Read => Interest::READABLE,
-            Direction::Write => Interest::WRITABLE,
-        };
-        self.0.try_io(interest, operation)
-    }
-}
-
-impl AsyncUdpSocket for Socket {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_recv_ready(cx)
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_send_ready(cx)
     }
 }
 
