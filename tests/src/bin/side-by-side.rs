@@ -94,9 +94,15 @@ fn bulk(quick: bool) -> Vec<(Transport, Work)> {
 
 fn many(connections: usize, quick: bool) -> Vec<(Transport, Work)> {
     let total: u64 = if quick { 256 << 20 } else { 1 << 30 };
+    // Long enough for all of them to be under way at the same time, and for what happens in the first second, when all
+    // begin at once, to be the smaller part.
+    let least = match connections {
+        0..1_000 => 1 << 20,
+        1_000..10_000 => 8 << 20,
+        _ => 2 << 20,
+    };
     let job = |transport, connections: usize, share: u64| {
-        // Long enough for all of them to be under way at the same time.
-        let bytes = (total / share / connections as u64).max(512 << 10);
+        let bytes = (total / share / connections as u64).max(least);
         (transport, Work::Bulk { connections, bytes, check: true, idle: 0 })
     };
     let mut jobs = vec![job(Transport::Ours, 1, 1), job(Transport::Ours, connections, 1)];
