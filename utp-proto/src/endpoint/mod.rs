@@ -203,7 +203,8 @@ impl Endpoint {
     }
 
     /// Appends to `buf` what is to be sent next: up to `max_segments` datagrams of equal size to one
-    /// peer. Call until `None`. Connections take turns, one run each. Timestamps are of `now`; if the
+    /// peer. Call until `None`. Connections take turns, one run each, and shorter ones where more than a hundred
+    /// have something to send. Timestamps are of `now`; if the
     /// socket blocks, write [`wire_timestamp`](Self::wire_timestamp) into bytes 4..8 of each segment
     /// before it goes.
     #[must_use]
@@ -217,6 +218,7 @@ impl Endpoint {
         if let Some(reply) = self.replies.pop() {
             return Some(self.reply(now, reply, buf));
         }
+        let max = max_segments.get().min(longest_run(self.ready.len()));
         while let Some(&slot) = self.ready.front() {
             let start = buf.len();
             let mut cx = Context { now, clock: self.clock, pools: &mut self.pools };
@@ -225,7 +227,7 @@ impl Endpoint {
                 continue;
             };
             entry.connection.set_short(self.memory >= self.config.memory_budget);
-            match entry.connection.transmit(&mut cx, max_segments.get(), buf) {
+            match entry.connection.transmit(&mut cx, max, buf) {
                 Ok(run) => {
                     let destination = entry.connection.remote;
                     self.ready.rotate_left(1);
@@ -514,6 +516,21 @@ impl Endpoint {
         }
     }
 }
+
+/// Packets of one connection's turn when `ready` connections have something to send: all that offload can take at
+/// once, but a round of all of them is not to last so long that who has the larger windows has most of it.
+fn longest_run(ready: usize) -> usize {
+    (ROUND / ready.max(1)).clamp(SHORTEST_RUN, LONGEST_RUN)
+}
+
+/// Packets of a round: about 12 MB.
+const ROUND: usize = 8192;
+
+/// Shorter runs make system calls that cost more by themselves than what they carry.
+const SHORTEST_RUN: usize = 8;
+
+/// What one call can carry with offload (Linux: `UDP_MAX_SEGMENTS`, 64 for long).
+const LONGEST_RUN: usize = 64;
 
 /// A header of a stateless answer.
 fn blank(seq_nr: SeqNr, ack_nr: SeqNr) -> Header {

@@ -372,3 +372,31 @@ fn a_silence_shorter_than_the_time_out_costs_none() {
 }
 
 const SILENCE: Duration = Duration::from_millis(150);
+
+#[test]
+fn where_many_have_something_to_send_their_turns_are_shorter() {
+    let mut runs = Vec::new();
+    for count in [1, 1_200] {
+        let mut config = roomy();
+        config.congestion(Arc::new(crate::congestion::FixedWindow { bytes: 200_000 }));
+        let mut pair = Pair::new(config);
+        let handles: Vec<_> = (0..count).map(|_| pair.connected()[0]).collect();
+        for handle in &handles {
+            pair.at(0, *handle).write(&[7; 30_000]).expect("room");
+        }
+        let mut longest = 0;
+        let mut buf = Vec::new();
+        for _ in 0..20 {
+            while let Some(sent) = pair.ends[0].poll_transmit(pair.now, NonZeroUsize::MAX, &mut buf) {
+                longest = longest.max(sent.len.div_ceil(sent.segment_size));
+            }
+            buf.clear();
+            pair.now += Duration::from_millis(1);
+            pair.ends[0].handle_timeout(pair.now);
+        }
+        runs.push(longest);
+    }
+    assert!(runs[0] > SHORTEST_RUN, "{runs:?}");
+    assert_eq!(runs[1], SHORTEST_RUN, "{runs:?}");
+    assert_eq!([1, 128, 256, 1_000, 100_000].map(longest_run), [64, 64, 32, 8, 8]);
+}
