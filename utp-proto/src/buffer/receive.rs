@@ -331,11 +331,7 @@ impl ReceiveBuffer {
         self.next = self.next.plus(1);
         let mut bytes = payload.len();
         if bytes > 0 && !self.discard {
-            // No block goes beyond the capacity if it need not: what comes ahead may count on that.
-            let size = match self.limit().checked_sub(self.memory()) {
-                Some(left) => block_size(self.capacity).min(left.saturating_sub(SLACK + LISTS)).max(SMALL),
-                None => SLACK,
-            };
+            let size = self.size_in_order(bytes);
             let pos = self.store.append(pools, payload, self.kind(), (size, most));
             self.extend(pools, pos, bytes);
         }
@@ -344,6 +340,17 @@ impl ReceiveBuffer {
             self.tidy(pools);
         }
         Arrival::InOrder { bytes, filled_gap }
+    }
+
+    /// Size of a block for so many bytes in order. Within the capacity blocks stay, if they can, for what comes ahead may
+    /// count on that.
+    fn size_in_order(&self, bytes: usize) -> usize {
+        let size = block_size(self.capacity);
+        match self.limit().checked_sub(self.memory()) {
+            None => SLACK,
+            Some(_) if self.store.filled() + bytes > self.capacity => size,
+            Some(left) => size.min(left.saturating_sub(SLACK + LISTS)).max(SMALL),
+        }
     }
 
     /// More in order.
@@ -507,8 +514,8 @@ const READ: usize = SLACK / 2;
 /// What is left for longer lists.
 const LISTS: usize = 640;
 
-/// A block that goes beyond the capacity: some packets, unless they are large.
-const SMALL: usize = 1 << 10;
+/// A block with the last bytes of the capacity: some packets, unless they are large.
+const SMALL: usize = 2 << 10;
 
 /// The list of pieces grows by so many at least.
 const FEW: usize = 2;
