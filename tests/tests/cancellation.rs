@@ -5,11 +5,9 @@
 //! connections that came meanwhile have to be there, and once all is dropped no descriptor and, on tokio, no
 //! allocation may be left. [`every_public_future_is_in_the_list`] compares the list with the sources.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,30 +15,11 @@ use utp_driver::Bytes;
 use utp_driver::text::Encoding;
 use utp_tests::conformance::tools::give_up_after;
 use utp_tests::conformance::{LIMIT, within};
+use utp_tests::counting::{self, Counting};
 use utp_tokio::{Config, StreamEvent};
 
-/// The system's allocator, which knows how many allocations are alive.
-struct Counting;
-
-static ALIVE: AtomicI64 = AtomicI64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged; the counter allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALIVE.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        ALIVE.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static COUNTING: Counting = Counting;
 
 /// Descriptors and allocations are the process's: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -391,9 +370,9 @@ fn on_tokio_nothing_is_lost_and_nothing_is_left() {
         on_tokio_once(*operation);
         let mut left = (0, 0);
         for _ in 0..ATTEMPTS {
-            let (alive, open) = (ALIVE.load(Ordering::Relaxed), descriptors());
+            let (alive, open) = (counting::alive(), descriptors());
             let dropped = on_tokio_once(*operation);
-            left = (ALIVE.load(Ordering::Relaxed) - alive, descriptors().saturating_sub(open));
+            left = (counting::alive() - alive, descriptors().saturating_sub(open));
             if left.0 <= 0 && left.1 == 0 {
                 println!("{name}: dropped at {dropped} await points");
                 break;

@@ -1,7 +1,6 @@
 //! Moving data allocates nothing once it is under way: memory is taken when a transfer starts or meets its first
 //! losses, and kept while it goes on.
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -11,55 +10,20 @@ use std::time::{Duration, Instant};
 
 use utp_proto::congestion::FixedWindow;
 use utp_proto::{Config, ConnectionHandle, Endpoint, Event};
+use utp_tests::counting::{self, Counting};
 
-/// The system's allocator, which counts while it is told to.
-struct Counting;
+#[global_allocator]
+static COUNTING: Counting = Counting;
 
 thread_local! {
     static COUNTED: Cell<u64> = const { Cell::new(0) };
-    static ARMED: Cell<bool> = const { Cell::new(false) };
 }
 
-fn count() {
-    if ARMED.get() {
-        COUNTED.set(COUNTED.get() + 1);
-    }
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; the counters are plain cells that allocate nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: as above.
-        unsafe { System.realloc(block, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
-
-/// Counts what happens inside.
+/// Counts what is allocated inside.
 fn counted<R>(f: impl FnOnce() -> R) -> R {
-    ARMED.set(true);
+    let before = counting::calls();
     let result = f();
-    ARMED.set(false);
+    COUNTED.set(COUNTED.get() + counting::calls() - before);
     result
 }
 

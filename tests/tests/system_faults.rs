@@ -2,13 +2,12 @@
 //! MTU, a peer that dies and comes back. No byte is lost or altered, no connection gets stuck, nothing is left behind.
 #![cfg(target_os = "linux")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -20,31 +19,12 @@ use tokio::net::UdpSocket;
 use utp_driver::runtime::{self, AsyncUdpSocket, Direction, Runtime};
 use utp_driver::{SocketStats, StreamHandle, hub};
 use utp_tests::conformance::{LIMIT, within};
+use utp_tests::counting::{self, Counting};
 use utp_tests::interop::pattern::{Checker, Pattern};
 use utp_tokio::{Config, SocketConfig, UtpSocket, UtpStream};
 
-/// The system's allocator, which knows how many allocations are alive.
-struct Counting;
-
-static ALIVE: AtomicI64 = AtomicI64::new(0);
-
-// SAFETY: every call goes to the system's allocator unchanged; the counter allocates nothing.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALIVE.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller's promises are those that `System` asks for.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        ALIVE.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: as above.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Counting = Counting;
+static COUNTING: Counting = Counting;
 
 /// Allocations are the process's, and so is the seed of what goes wrong: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -322,7 +302,7 @@ fn connections_that_have_ended_leave_no_allocation() {
             }
             server.idle().await.unwrap();
             client.idle().await.unwrap();
-            let alive = ALIVE.load(Ordering::Relaxed);
+            let alive = counting::alive();
             let Some(before) = before.replace(alive) else { continue };
             left = alive - before;
             println!("{CONNECTIONS} connections left {left} allocations");

@@ -20,7 +20,9 @@ fn a_closed_connection_is_given_up_when_its_peer_takes_nothing_or_next_to_nothin
             p.send(state().window(0));
         }
         assert_eq!(p.closed(), None, "the owner may wait for as long as it likes");
-        assert_eq!(p.endpoint.stats().memory as usize, room + 100);
+        // What was written, and the block with what came.
+        let held = p.endpoint.stats().memory as usize;
+        assert!((room + (4 << 10)..room + (5 << 10)).contains(&held), "{held}");
         p.take();
         p.close();
         let mut left = 0;

@@ -108,7 +108,8 @@ macro_rules! check {
 /// Buffers and tables: what bounds memory.
 impl Config {
     /// Bytes a connection holds for its application at most, and therefore the largest window it
-    /// advertises: fixed, neither more nor less. 4 KiB to 1 GiB. Taken only while data waits. Throughput of a
+    /// advertises: fixed, neither more nor less. 4 KiB to 1 GiB. What was received takes that and 8 KiB of memory at
+    /// most, whatever the peer sends. Taken only while data waits. Throughput of a
     /// connection cannot exceed this per round trip. By default it begins at 1 MiB and grows, see
     /// [`receive_buffer_max`](Self::receive_buffer_max).
     pub fn receive_buffer(&mut self, bytes: usize) -> Result<&mut Self, ConfigError> {
@@ -148,7 +149,8 @@ impl Config {
         Ok(self)
     }
 
-    /// Payload bytes that all connections of an endpoint hold together, in both directions. Default 1 GiB;
+    /// Bytes that all connections of an endpoint hold together: what they have written and the memory of what they
+    /// have received. Default 1 GiB;
     /// 64 KiB or more. Once it is used up, each connection may hold 16 KiB in each direction and no more, so that
     /// all of them get on: writes are cut short, windows shrink, and what peers have sent beyond that is dropped
     /// and has to be sent again ([`ConnectionStats::overflow_packets`](crate::ConnectionStats)).

@@ -159,9 +159,11 @@ pub struct EndpointStats {
     pub lingering: u64,
     /// Confirmed connections that wait for [`accept`](crate::Endpoint::accept).
     pub backlog: u64,
-    /// Payload bytes that all connections hold, in both directions, and what long lists of packets out of order
-    /// take.
+    /// Bytes that all connections hold: what was written and is not acknowledged, and the memory of what was received
+    /// and is not read.
     pub memory: u64,
+    /// Bytes of empty blocks that are kept for the next data, of whatever connection.
+    pub spare: u64,
     /// SYNs, and confirmations of such, dropped because the backlog or the connection table was full.
     pub syns_dropped: u64,
     /// SYNs answered with a cookie, because the half-open table, or its part for the peer's network, was full.

@@ -116,6 +116,8 @@ struct Talk {
     lied: bool,
     /// Bytes of its stream that it has sent.
     sent: u64,
+    /// The largest receive buffer that it had.
+    buffer: u64,
     clock: u32,
 }
 
@@ -168,6 +170,7 @@ impl Talk {
             early: BTreeMap::new(),
             lied: false,
             sent: 0,
+            buffer: 0,
             clock: 1,
         })
     }
@@ -253,6 +256,11 @@ impl Talk {
         assert!(self.sent <= app.written);
         let connection = self.us.endpoint.connection(app.handle).expect("live");
         app.look(&connection);
+        // Whatever comes: its receive buffer and 8 KiB, besides what was written and is not acknowledged.
+        self.buffer = self.buffer.max(connection.stats().receive_limit);
+        let written = connection.bytes_written() - connection.bytes_acked();
+        let held = self.us.endpoint.stats().memory;
+        assert!(held <= written + self.buffer + (8 << 10), "{held} bytes held, {written} of them written");
     }
 }
 

@@ -5,6 +5,7 @@
 mod pool;
 mod receive;
 mod send;
+mod store;
 
 pub(crate) use pool::Pools;
 pub(crate) use receive::{Arrival, ReceiveBuffer};

@@ -3,32 +3,38 @@
 
 use std::collections::VecDeque;
 
+use super::receive::{Piece, Pieces};
+
 /// Spare blocks of one endpoint, shared by its connections.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
-    /// For single packets that wait out of order: as many as a flight has, usually (950 of 1.5 kB).
-    pub(crate) packets: Pool<{ 2 << 20 }>,
-    /// For runs of bytes: chunks of send queues, rings of receive queues.
+    /// For bytes: chunks of send queues, blocks of receive buffers.
     pub(crate) blocks: Pool<{ 8 << 20 }>,
-    /// Lists of packets that wait out of order, empty.
-    slots: Vec<Slots>,
+    /// Lists of what receive buffers hold, empty.
+    pieces: Vec<Pieces>,
 }
 
-/// Packets that wait out of order, by their distance.
-pub(crate) type Slots = VecDeque<Option<Vec<u8>>>;
-
 impl Pools {
-    /// An empty list, with memory if there is one to spare.
-    pub(crate) fn take_slots(&mut self) -> Slots {
-        self.slots.pop().unwrap_or_default()
+    /// An empty list, with memory for up to `most` entries if there is one to spare.
+    pub(crate) fn take_pieces(&mut self, most: usize) -> Pieces {
+        let fits = self.pieces.iter().rposition(|pieces| pieces.capacity() <= most);
+        fits.map(|i| self.pieces.swap_remove(i)).unwrap_or_default()
     }
 
-    /// Keeps the memory of an empty list for the next gap, of this connection or another.
-    pub(crate) fn give_slots(&mut self, slots: Slots) {
-        debug_assert!(slots.is_empty());
-        if self.slots.len() < SPARE_LISTS && (1..=SPARE_SLOTS).contains(&slots.capacity()) {
-            self.slots.push(slots);
+    /// Keeps the memory of a list for the next data, of this connection or another.
+    pub(crate) fn give_pieces(&mut self, mut pieces: Pieces) {
+        pieces.clear();
+        if self.pieces.len() < SPARE_LISTS && (1..=SPARE_PIECES).contains(&pieces.capacity()) {
+            self.pieces.push(pieces);
         }
+    }
+
+    /// Bytes of all that is kept.
+    pub(crate) fn spare(&self) -> usize {
+        let lists: usize = self.pieces.iter().map(|pieces| pieces.capacity() * size_of::<Piece>()).sum();
+        let of_lists = self.pieces.capacity() * size_of::<Pieces>();
+        let of_blocks = self.blocks.spare.capacity() * size_of::<Vec<u8>>();
+        self.blocks.bytes + lists + of_lists + of_blocks
     }
 }
 
@@ -83,11 +89,11 @@ impl<const LIMIT: usize> Pool<LIMIT> {
     }
 }
 
-/// Spare lists: as many as there are connections with a gap at a time, usually...
+/// Spare lists: as many as there are connections with unread data at a time, usually...
 const SPARE_LISTS: usize = 8;
 
-/// ...and slots of one at most, so that all of them stay below half a megabyte.
-const SPARE_SLOTS: usize = 2048;
+/// ...and pieces of one at most, so that all of them stay below half a megabyte.
+const SPARE_PIECES: usize = 4096;
 
 /// How many spare blocks `take` looks at: enough to step over a few small ones, few enough to be
 /// constant.

@@ -1,24 +1,29 @@
-//! What the peer sent, until the application has read it: a contiguous run of bytes in order, and
-//! packets that came ahead of a gap.
+//! What the peer sent, until the application has read it: bytes in order, and packets that came ahead of a gap. All of it
+//! stays where it was written when it came, so that filling a gap moves nothing and takes no memory.
 
 use std::collections::VecDeque;
 
 use super::Pools;
-use super::pool::Slots;
+use super::store::{Kind, Pos, Store, block_size};
 use crate::wire::SeqNr;
 
-/// Reassembly and receive queue. For any input, payload is bounded by the capacity plus [`SLACK`], and the memory of its
-/// blocks by an eighth of the capacity more ([`limit`](Self::limit)).
+/// Reassembly and receive queue. For any input its memory, all of it and at any time, is at most the capacity plus
+/// [`SLACK`]; once the capacity became less, at most the largest one plus [`SLACK`].
 #[derive(Debug)]
 pub(crate) struct ReceiveBuffer {
-    /// In order and not yet read.
-    ready: VecDeque<u8>,
-    /// Slot `i` is packet `next + 1 + i`. The last slot is filled, unless there is none.
-    ahead: Slots,
-    ahead_packets: usize,
-    ahead_bytes: usize,
-    /// Memory of the blocks that those are in.
-    ahead_memory: usize,
+    store: Store,
+    /// First what is in order and not yet read, in any number of pieces, then runs of packets ahead of a gap.
+    pieces: Pieces,
+    /// How many are in order.
+    in_order: usize,
+    /// Bytes in them.
+    readable: usize,
+    /// Where the last of them ends.
+    end: Pos,
+    /// Packets in the others.
+    ahead: usize,
+    /// The packet ahead that came last, and where it ends.
+    newest: (SeqNr, Pos),
     /// The packet that would be in order.
     next: SeqNr,
     /// Sequence number of the peer's FIN, once seen.
@@ -26,12 +31,26 @@ pub(crate) struct ReceiveBuffer {
     capacity: usize,
     /// Payload of the largest packet so far.
     largest: usize,
-    /// Furthest slot that is kept.
+    /// Furthest packet that is kept.
     reorder_window: u16,
     /// A packet came further ahead than deployed peers send.
     was_far: bool,
     /// The application reads no more: bytes in order are counted and dropped.
     discard: bool,
+}
+
+pub(super) type Pieces = VecDeque<Piece>;
+
+/// Bytes that were received and lie in one place: packets that follow each other, or if they are in order any part of the
+/// stream.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    first: SeqNr,
+    /// Packets; none once they are in order.
+    packets: u16,
+    /// Nowhere if nobody will read them, or there are none.
+    pos: Pos,
+    len: u32,
 }
 
 /// What became of a DATA or FIN packet.
@@ -51,11 +70,13 @@ pub(crate) enum Arrival {
 impl ReceiveBuffer {
     pub(crate) fn new(next: SeqNr, capacity: usize, reorder_window: u16) -> Self {
         Self {
-            ready: VecDeque::new(),
-            ahead: VecDeque::new(),
-            ahead_packets: 0,
-            ahead_bytes: 0,
-            ahead_memory: 0,
+            store: Store::default(),
+            pieces: Pieces::new(),
+            in_order: 0,
+            readable: 0,
+            end: Pos::NOWHERE,
+            ahead: 0,
+            newest: (next, Pos::NOWHERE),
             next,
             fin: None,
             capacity,
@@ -88,23 +109,27 @@ impl ReceiveBuffer {
 
     /// Bytes that can be read.
     pub(crate) fn readable(&self) -> usize {
-        self.ready.len()
+        self.readable
     }
 
     /// Packets that wait behind a gap.
     pub(crate) fn has_gap(&self) -> bool {
-        self.ahead_packets > 0
+        self.ahead > 0
     }
 
-    /// Bytes held.
-    pub(crate) fn len(&self) -> usize {
-        self.ready.len() + self.ahead_bytes
+    /// Bytes of memory that what was received takes; nothing if there is nothing.
+    pub(crate) fn held(&self) -> usize {
+        self.store.capacity() + self.pieces.capacity() * size_of::<Piece>()
     }
 
-    /// Bytes that the list of packets ahead takes, if it is a long one.
-    pub(crate) fn list_len(&self) -> usize {
-        let slots = self.ahead.len();
-        if slots > SHORT_LIST { slots * size_of::<Option<Vec<u8>>>() } else { 0 }
+    /// The same with what is kept for the next data.
+    fn memory(&self) -> usize {
+        self.store.memory() + self.pieces.capacity() * size_of::<Piece>()
+    }
+
+    /// What that never exceeds, unless the capacity became less.
+    fn limit(&self) -> usize {
+        self.capacity + SLACK
     }
 
     /// Holds so much at most from now on; what is held already stays.
@@ -127,38 +152,62 @@ impl ReceiveBuffer {
         self.reorder_window = packets;
     }
 
-    /// Free bytes, as advertised to the peer.
+    /// Free bytes, as advertised to the peer. Much that is read counts as free once its blocks are.
     pub(crate) fn window(&self) -> usize {
-        self.capacity.saturating_sub(self.ready.len() + self.ahead_bytes)
+        let held = self.store.live().max(self.store.filled().saturating_sub(READ));
+        self.capacity.saturating_sub(held)
     }
 
     /// The first contiguous part of what can be read.
     pub(crate) fn chunk(&self) -> &[u8] {
-        self.ready.as_slices().0
+        match self.pieces.front() {
+            Some(piece) if self.in_order > 0 => self.store.slice(piece.pos, piece.len as usize),
+            _ => &[],
+        }
     }
 
     /// Drops `n` read bytes, at most what there is.
     pub(crate) fn consume(&mut self, pools: &mut Pools, n: usize) {
-        self.ready.drain(..n.min(self.ready.len()));
-        self.give_back(pools);
+        let mut left = n.min(self.readable);
+        self.readable -= left;
+        while left > 0 {
+            let Some(front) = self.pieces.front_mut() else { break };
+            let part = left.min(front.len as usize);
+            front.pos = self.store.release(pools, front.pos, part);
+            front.len -= part as u32;
+            left -= part;
+            if front.len == 0 {
+                self.pieces.pop_front();
+                self.in_order -= 1;
+            }
+        }
+        self.tidy(pools);
     }
 
     /// Copies out what fits.
     pub(crate) fn read(&mut self, pools: &mut Pools, buf: &mut [u8]) -> usize {
-        let (a, b) = self.ready.as_slices();
-        let n = a.len().min(buf.len());
-        let m = b.len().min(buf.len() - n);
-        buf[..n].copy_from_slice(&a[..n]);
-        buf[n..n + m].copy_from_slice(&b[..m]);
-        self.consume(pools, n + m);
-        n + m
+        let mut done = 0;
+        while let Some(room) = buf.get_mut(done..).filter(|room| !room.is_empty()) {
+            let chunk = self.chunk();
+            let n = chunk.len().min(room.len());
+            if n == 0 {
+                break;
+            }
+            room[..n].copy_from_slice(&chunk[..n]);
+            self.consume(pools, n);
+            done += n;
+        }
+        done
     }
 
     /// From now on nothing will be read.
     pub(crate) fn discard(&mut self, pools: &mut Pools) {
         self.discard = true;
-        self.ready.clear();
-        self.give_back(pools);
+        self.pieces.drain(..self.in_order);
+        (self.in_order, self.readable) = (0, 0);
+        self.pieces.iter_mut().for_each(|run| run.pos = Pos::NOWHERE);
+        self.store.clear(pools);
+        self.tidy(pools);
     }
 
     pub(crate) fn is_discarding(&self) -> bool {
@@ -167,13 +216,14 @@ impl ReceiveBuffer {
 
     /// Frees everything.
     pub(crate) fn clear(&mut self, pools: &mut Pools) {
-        self.ready.clear();
-        self.give_back(pools);
-        self.ahead.drain(..).flatten().for_each(|packet| recycle(pools, packet));
-        pools.give_slots(std::mem::take(&mut self.ahead));
-        self.ahead_packets = 0;
-        self.ahead_bytes = 0;
-        self.ahead_memory = 0;
+        self.pieces.clear();
+        (self.in_order, self.readable, self.ahead) = (0, 0, 0);
+        self.tidy(pools);
+    }
+
+    /// Frees what is kept for the next data, if nothing is held.
+    pub(crate) fn shrink(&mut self) {
+        self.store.shrink();
     }
 
     /// Takes a DATA (or FIN) packet.
@@ -188,28 +238,27 @@ impl ReceiveBuffer {
         if fin && self.fin.is_some_and(|known| known != seq) {
             return Arrival::Duplicate; // a second end: the first one seen counts
         }
-        // What comes ahead never takes the place of what is missing before it.
         self.largest = self.largest.max(payload.len());
-        let reserve = if distance == 0 { 0 } else { self.largest.max(SLACK) };
-        let mut room = (self.capacity + SLACK).saturating_sub(self.ready.len() + self.ahead_bytes + reserve);
-        if distance == 0 {
-            // The capacity may have become less than what waits: only this lets that go.
-            room = room.max(SLACK.saturating_sub(self.ready.len()));
+        if distance > 0 {
+            let arrival = self.insert_ahead(pools, seq, payload);
+            if fin && arrival == Arrival::OutOfOrder {
+                self.set_fin(pools, seq);
+            }
+            return arrival;
         }
-        if distance > self.reorder_window || payload.len() > room {
-            return Arrival::Overflow;
+        let bytes = if self.discard { 0 } else { payload.len() };
+        let mut block = 0;
+        if !self.fits(bytes) {
+            let (room, new) = self.room();
+            if bytes > room {
+                return Arrival::Overflow;
+            }
+            block = new;
         }
-        if fin && distance == 0 {
+        if fin {
             self.set_fin(pools, seq); // before what waits behind it can follow it
         }
-        let arrival = match distance.checked_sub(1) {
-            None => self.in_order(pools, payload),
-            Some(slot) => self.out_of_order(pools, usize::from(slot), payload),
-        };
-        if fin && arrival != Arrival::Duplicate {
-            self.set_fin(pools, seq);
-        }
-        arrival
+        self.insert_next(pools, payload, block)
     }
 
     /// Appends the mask of what came ahead, in whole 4 bytes up to `max`; nothing if it would be zero.
@@ -218,10 +267,14 @@ impl ReceiveBuffer {
         let from = out.len();
         out.resize(from + len, 0);
         let mask = out.get_mut(from..).unwrap_or_default();
-        for (byte, slots) in mask.iter_mut().enumerate() {
-            for bit in 0..8 {
-                if matches!(self.ahead.get(8 * byte + bit), Some(Some(_))) {
-                    *slots |= 1 << bit;
+        for run in self.pieces.range(self.in_order..) {
+            let first = self.bit(run);
+            if first >= 8 * len {
+                break;
+            }
+            for bit in first..(first + usize::from(run.packets)).min(8 * len) {
+                if let Some(byte) = mask.get_mut(bit / 8) {
+                    *byte |= 1 << (bit % 8);
                 }
             }
         }
@@ -229,165 +282,246 @@ impl ReceiveBuffer {
 
     /// Length of the mask that [`sack`](Self::sack) would append.
     pub(crate) fn sack_len(&self, max: usize) -> usize {
-        if self.ahead_packets == 0 || !self.ahead.iter().take(8 * max).any(Option::is_some) {
+        let (Some(first), Some(last)) = (self.pieces.get(self.in_order), self.pieces.back()) else {
+            return 0;
+        };
+        if self.bit(first) >= 8 * max {
             return 0;
         }
-        self.ahead.len().div_ceil(8).next_multiple_of(4).min(max)
+        let bits = self.bit(last) + usize::from(last.packets);
+        bits.div_ceil(8).next_multiple_of(4).min(max)
     }
 
-    fn in_order(&mut self, pools: &mut Pools, payload: &[u8]) -> Arrival {
-        let filled_gap = self.ahead_packets > 0;
+    /// The bit of the mask for the first packet of a run: bit 0 is for the one behind the next.
+    fn bit(&self, run: &Piece) -> usize {
+        usize::from(run.first.distance_from(self.next)).saturating_sub(1)
+    }
+
+    fn kind(&self) -> Kind {
+        if self.ahead == 0 { Kind::Alone } else { Kind::Missing }
+    }
+
+    /// Whether so much in order needs no memory.
+    fn fits(&self, bytes: usize) -> bool {
+        bytes <= self.store.room(self.kind()) && self.store.filled() + bytes <= self.limit()
+    }
+
+    /// How much may come in order now, and how much of that at most in a new block.
+    fn room(&self) -> (usize, usize) {
+        let tail = self.store.room(self.kind());
+        let is_full = self.pieces.len() == self.pieces.capacity();
+        let list = if is_full { (self.pieces.len() + FEW) * size_of::<Piece>() } else { 0 };
+        // A longer list of blocks stays when what is in order is read, so what is ahead has to leave room for it.
+        let reserve = if self.ahead == 0 { 0 } else { self.reserve() };
+        let has_entry = |cost: usize| cost == 0 || self.memory() + list + cost + reserve <= self.limit();
+        let entry = self.store.entry_cost(1).filter(|&cost| has_entry(cost));
+        let new = entry.map_or(0, |cost| self.limit().saturating_sub(self.memory() + list + cost));
+        let room = (tail + new).min(self.limit().saturating_sub(self.store.filled()));
+        // The capacity may have become less than what waits: only this lets that go.
+        if self.readable == 0 {
+            (room.max(SLACK), new.max(SLACK.saturating_sub(tail)))
+        } else {
+            (room.max(tail.min(SLACK.saturating_sub(self.readable))), new)
+        }
+    }
+
+    /// The next packet, if it takes a block one of `most` bytes at most.
+    fn insert_next(&mut self, pools: &mut Pools, payload: &[u8], most: usize) -> Arrival {
+        let filled_gap = self.ahead > 0;
         self.next = self.next.plus(1);
         let mut bytes = payload.len();
-        self.deliver(pools, payload);
-        // The slot list starts one behind `next`: each step takes its front.
-        while let Some(slot) = self.ahead.pop_front() {
-            let Some(packet) = slot else { break };
-            self.uncount(&packet);
-            self.next = self.next.plus(1);
-            bytes += packet.len();
-            self.deliver(pools, &packet);
-            recycle(pools, packet);
+        if bytes > 0 && !self.discard {
+            let size = self.size_in_order(bytes);
+            let pos = self.store.append(pools, payload, self.kind(), (size, most));
+            self.extend(pools, pos, bytes);
         }
-        if self.ahead.is_empty() {
-            pools.give_slots(std::mem::take(&mut self.ahead));
+        if filled_gap {
+            bytes += self.join();
+            self.tidy(pools);
         }
         Arrival::InOrder { bytes, filled_gap }
     }
 
-    fn out_of_order(&mut self, pools: &mut Pools, slot: usize, payload: &[u8]) -> Arrival {
-        if self.ahead.capacity() == 0 {
-            self.ahead = pools.take_slots();
+    /// Size of a block for so many bytes in order. Within the capacity blocks stay, if they can, for what comes ahead may
+    /// count on that.
+    fn size_in_order(&self, bytes: usize) -> usize {
+        let size = block_size(self.capacity);
+        match self.limit().checked_sub(self.memory()) {
+            None => SLACK,
+            Some(_) if self.store.filled() + bytes > self.capacity => size,
+            Some(left) => size.min(left.saturating_sub(SLACK + LISTS)).max(SMALL),
         }
-        if self.ahead.len() <= slot {
-            let missing = (slot + 1).saturating_sub(self.ahead.capacity());
-            if missing > 0 {
-                // Not doubling: it may be large already.
-                self.ahead.reserve_exact((slot + 1).next_multiple_of(SLOTS) - self.ahead.len());
+    }
+
+    /// More in order.
+    fn extend(&mut self, pools: &mut Pools, pos: Pos, len: usize) {
+        self.readable += len;
+        let last = self.in_order.checked_sub(1).and_then(|last| self.pieces.get_mut(last));
+        match last.filter(|_| self.store.follows(self.end, pos)) {
+            Some(last) => last.len += len as u32,
+            None => {
+                if self.pieces.capacity() == 0 {
+                    self.pieces = pools.take_pieces(self.most_pieces());
+                }
+                if self.pieces.len() == self.pieces.capacity() {
+                    self.pieces.reserve_exact(FEW);
+                }
+                let piece = Piece { first: self.next, packets: 0, pos, len: len as u32 };
+                self.pieces.insert(self.in_order, piece);
+                self.in_order += 1;
             }
-            self.ahead.resize_with(slot + 1, || None);
         }
-        if !matches!(self.ahead.get(slot), Some(None)) {
+        self.end = self.store.end(pos, len);
+    }
+
+    /// What was ahead and is in order now. Returns its bytes.
+    fn join(&mut self) -> usize {
+        let mut bytes = 0;
+        while let Some(run) = self.pieces.get_mut(self.in_order).filter(|run| run.first == self.next) {
+            bytes += run.len as usize;
+            self.next = self.next.plus(run.packets);
+            self.ahead -= usize::from(std::mem::take(&mut run.packets));
+            if run.pos == Pos::NOWHERE {
+                self.pieces.remove(self.in_order);
+                continue;
+            }
+            self.end = self.store.end(run.pos, run.len as usize);
+            self.readable += run.len as usize;
+            self.in_order += 1;
+        }
+        if self.ahead == 0 {
+            self.store.go_on(self.end);
+        }
+        bytes
+    }
+
+    /// A packet ahead: kept if what is missing has room besides, whatever it takes.
+    fn insert_ahead(&mut self, pools: &mut Pools, seq: SeqNr, payload: &[u8]) -> Arrival {
+        let distance = seq.distance_from(self.next);
+        if distance > self.reorder_window {
+            return Arrival::Overflow;
+        }
+        let is_before = |run: &Piece| run.packets == 0 || run.first.distance_from(self.next) <= distance;
+        let index = match self.pieces.back() {
+            Some(last) if is_before(last) => self.pieces.len(),
+            _ => self.pieces.partition_point(is_before),
+        };
+        let before = self.pieces.get(index.wrapping_sub(1)).filter(|run| run.packets > 0).copied();
+        if before.is_some_and(|run| seq.distance_from(run.first) < run.packets) {
             return Arrival::Duplicate; // the first copy received is the one that counts
         }
-        let block = if payload.len() < LARGE_PACKET { payload.len() } else { payload.len().max(FULL_PACKET) };
-        let is_tight = self.ready.capacity() + self.ahead_memory + block > self.limit();
-        if is_tight {
-            self.compact();
+        if self.pieces.capacity() == 0 {
+            self.pieces = pools.take_pieces(self.most_pieces());
         }
-        let mut packet = match payload.len() {
-            small @ ..LARGE_PACKET => Vec::with_capacity(small),
-            large if is_tight => Vec::with_capacity(large),
-            _ => pools.packets.take_up_to(block, 2 * block),
+        let bytes = if self.discard { 0 } else { payload.len() };
+        let Some(most) = self.make_room(bytes) else {
+            self.tidy(pools);
+            return Arrival::Overflow;
         };
-        packet.extend_from_slice(payload);
-        self.ahead_packets += 1;
-        self.ahead_bytes += packet.len();
-        self.ahead_memory += packet.capacity();
-        self.was_far |= slot >= FAR;
-        if let Some(empty) = self.ahead.get_mut(slot) {
-            *empty = Some(packet);
+        let sizes = (block_size(self.capacity), most);
+        let pos = match bytes {
+            0 => Pos::NOWHERE,
+            _ => self.store.append(pools, payload, Kind::Ahead, sizes),
+        };
+        // One run with those right before it, if it lies behind them too.
+        let follows = before.is_some_and(|run| {
+            let lies_behind = self.newest.0 == seq.minus(1) && self.store.follows(self.newest.1, pos);
+            run.first.plus(run.packets) == seq && (pos == run.pos || (pos != Pos::NOWHERE && lies_behind))
+        });
+        match self.pieces.get_mut(index.wrapping_sub(1)).filter(|_| follows) {
+            Some(run) => {
+                run.packets += 1;
+                run.len += payload.len() as u32;
+            }
+            None => {
+                self.pieces.insert(index, Piece { first: seq, packets: 1, pos, len: payload.len() as u32 });
+            }
         }
+        self.newest = (seq, if bytes > 0 { self.store.end(pos, bytes) } else { Pos::NOWHERE });
+        self.ahead += 1;
+        self.was_far |= usize::from(distance) > FAR;
         Arrival::OutOfOrder
     }
 
-    fn uncount(&mut self, packet: &Vec<u8>) {
-        self.ahead_packets -= 1;
-        self.ahead_bytes -= packet.len();
-        self.ahead_memory -= packet.capacity();
+    /// Makes the lists as long as a packet ahead needs them, and what may follow it in order. `None` if that or its `bytes`
+    /// would take too much; otherwise how much a block for them may have.
+    fn make_room(&mut self, bytes: usize) -> Option<usize> {
+        // With it, each run may have a piece before it, and one follows them.
+        let runs = self.pieces.len() - self.in_order + 1;
+        let wanted = self.in_order + 2 * runs + 1;
+        let longer = if wanted > self.pieces.capacity() { wanted + (wanted / 8).max(FEW) } else { 0 };
+        let new = bytes.saturating_sub(self.store.room(Kind::Ahead));
+        // What is missing may need two blocks: what an empty one has room for, and the rest.
+        let entries = 2 + usize::from(new > 0);
+        let lists = self.store.entry_cost(entries)? + longer * size_of::<Piece>();
+        let most = self.limit().checked_sub(self.memory() + lists + self.reserve())?;
+        if new > most {
+            return None;
+        }
+        self.store.reserve(entries);
+        if longer > 0 {
+            self.pieces.reserve_exact(longer - self.pieces.len());
+        }
+        Some(most)
     }
 
-    /// Most memory of blocks.
-    fn limit(&self) -> usize {
-        self.capacity + self.capacity / SPARE + SLACK
+    /// What comes ahead never takes the place of what is missing before it.
+    fn reserve(&self) -> usize {
+        self.largest.max(SLACK)
     }
 
-    /// Blocks larger than what is in them make room for others. What is copied for that is worth it: the ring keeps a part
-    /// of the room that has to be filled before it grows again.
-    fn compact(&mut self) {
-        let spare = self.capacity / SPARE;
-        if self.ready.capacity() > self.ready.len() + spare / 2 {
-            self.ready.shrink_to(self.ready.len() + spare / 4);
-        }
-        if self.ahead_memory <= self.ahead_bytes + spare / 4 {
-            return;
-        }
-        for packet in self.ahead.iter_mut().flatten() {
-            self.ahead_memory -= packet.capacity();
-            packet.shrink_to_fit();
-            self.ahead_memory += packet.capacity();
-        }
+    /// A spare list may be so long.
+    fn most_pieces(&self) -> usize {
+        MANY + (self.capacity >> 14)
     }
 
     /// Records the end of the stream and forgets what lies behind it.
     fn set_fin(&mut self, pools: &mut Pools, seq: SeqNr) {
         self.fin = Some(seq);
-        let distance = seq.distance_from(self.next);
-        let keep = if distance < 0x8000 { usize::from(distance) } else { 0 };
-        while self.ahead.len() > keep {
-            if let Some(packet) = self.ahead.pop_back().flatten() {
-                self.uncount(&packet);
-                recycle(pools, packet);
+        // No run goes beyond it: there was none that had this packet.
+        while let Some(&run) = self.pieces.back() {
+            if run.packets == 0 || run.first.distance_from(seq).wrapping_sub(1) >= 0x7fff {
+                break;
+            }
+            self.pieces.pop_back();
+            self.ahead -= usize::from(run.packets);
+            if run.pos != Pos::NOWHERE {
+                self.store.release(pools, run.pos, run.len as usize);
             }
         }
+        self.tidy(pools);
     }
 
-    fn deliver(&mut self, pools: &mut Pools, payload: &[u8]) {
-        if self.discard || payload.is_empty() {
-            return;
-        }
-        let wanted = self.ready.len() + payload.len();
-        if self.ready.capacity() < wanted {
-            // Grow by moving to a larger recycled block rather than by reallocating.
-            let size = wanted.next_power_of_two().max(MIN_RING);
-            let room = self.limit().saturating_sub(self.ahead_memory).max(wanted);
-            let mut block = pools.blocks.take_up_to(size.min(room), room);
-            let (a, b) = self.ready.as_slices();
-            block.extend_from_slice(a);
-            block.extend_from_slice(b);
-            self.ready = VecDeque::from(block);
-        }
-        self.ready.extend(payload);
-    }
-
-    fn give_back(&mut self, pools: &mut Pools) {
-        if self.ready.is_empty() && self.ready.capacity() > 0 {
-            pools.blocks.give(Vec::from(std::mem::take(&mut self.ready)));
+    /// If nothing is left, neither is memory.
+    fn tidy(&mut self, pools: &mut Pools) {
+        if self.pieces.is_empty() && self.pieces.capacity() > 0 {
+            self.store.clear(pools);
+            pools.give_pieces(std::mem::take(&mut self.pieces));
         }
     }
 }
 
-fn recycle(pools: &mut Pools, packet: Vec<u8>) {
-    if packet.capacity() >= FULL_PACKET {
-        pools.packets.give(packet);
-    }
-}
-
-/// Accepted beyond the capacity. A libutp sender whose window is closed sends one packet every 15 s
-/// all the same, and gives up when those are not acknowledged.
+/// Accepted beyond the capacity, what it takes to find it again included. A libutp sender whose window is closed sends one
+/// packet every 15 s all the same, and gives up when those are not acknowledged.
 pub(crate) const SLACK: usize = 8 << 10;
 
-/// The last slot that a mask of 128 bytes has a bit for is one less.
+/// The last packet that a mask of 128 bytes has a bit for is one further ahead.
 const FAR: usize = 1024;
 
-/// Lists of packets ahead that any peer may cause are short and not counted (24 KiB each).
-const SHORT_LIST: usize = 1024;
+/// What is read of blocks that hold other bytes counts as free up to here: the bytes beyond the capacity are room for it.
+const READ: usize = SLACK / 2;
 
-/// Smallest ring of the receive queue.
-const MIN_RING: usize = 1 << 12;
+/// What is left for longer lists.
+const LISTS: usize = 640;
 
-/// Packets that wait are kept in blocks of at least this size, so that a block fits the next one...
-const FULL_PACKET: usize = 1500;
+/// A block with the last bytes of the capacity: some packets, unless they are large.
+const SMALL: usize = 2 << 10;
 
-/// ...but those that are shorter than this in blocks of their own size: a peer that sends short packets
-/// out of order must not pin full blocks.
-const LARGE_PACKET: usize = 1125;
+/// The list of pieces grows by so many at least.
+const FEW: usize = 2;
 
-/// Memory may exceed payload by this part of the capacity.
-const SPARE: usize = 8;
-
-/// The list of what came ahead grows by so many slots.
-const SLOTS: usize = 128;
+/// Length of a list that any buffer may take over.
+const MANY: usize = 32;
 
 #[cfg(test)]
 #[path = "receive_tests.rs"]

@@ -1,3 +1,4 @@
+use super::super::STRETCH;
 use super::*;
 
 const MSS: u64 = 1000;
@@ -32,8 +33,11 @@ impl World {
     /// One round trip in which everything is acknowledged.
     fn round(&mut self, rtt: Duration) {
         self.now += rtt;
-        for _ in 0..self.cubic.window() / MSS {
-            self.cubic.on_ack(&self.ack(rtt));
+        let mut left = self.cubic.window() / MSS;
+        while left > 0 {
+            let packets = left.min(STRETCH);
+            self.cubic.on_ack(&Ack { bytes: packets * MSS, ..self.ack(rtt) });
+            left -= packets;
         }
     }
 

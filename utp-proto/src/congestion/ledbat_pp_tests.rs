@@ -1,3 +1,4 @@
+use super::super::STRETCH;
 use super::*;
 
 const MSS: u64 = 1000;
@@ -20,10 +21,14 @@ impl World {
         let rtt = base + Duration::from_millis(queueing);
         let sent = self.now;
         self.now += rtt;
-        for _ in 0..self.ledbat.window() / MSS {
+        let mut left = self.packets();
+        let each = if left > 100 { STRETCH } else { 1 };
+        while left > 0 {
+            let packets = left.min(each);
+            left -= packets;
             self.ledbat.on_ack(&Ack {
                 now: self.now,
-                bytes: MSS,
+                bytes: packets * MSS,
                 in_flight: self.ledbat.window(),
                 sent,
                 rtt: Some(rtt),

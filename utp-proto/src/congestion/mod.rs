@@ -136,3 +136,7 @@ const MAX_WINDOW: u64 = 32_767 * 9_000;
 
 /// Time-outs in a row that mean that the path, not a packet, is gone.
 const PERSISTENT: u32 = 2;
+
+/// Packets that an acknowledgement covers in the tests of controllers: Miri needs milliseconds for each.
+#[cfg(test)]
+const STRETCH: u64 = if cfg!(miri) { 8 } else { 1 };

@@ -282,9 +282,9 @@ impl Connection {
         self.mtu.current() - crate::wire::HEADER_LEN
     }
 
-    /// Payload bytes held, both directions, and what a long list of packets out of order takes.
+    /// Bytes held: what was written, and the memory of what was received.
     pub(crate) fn memory(&self) -> usize {
-        self.out.len() + self.incoming.len() + self.incoming.list_len()
+        self.out.len() + self.incoming.held()
     }
 
     /// Whether the endpoint's memory is used up. Told before anything else happens to the connection.

@@ -184,6 +184,7 @@ impl Connection {
             Timer::Rest => {
                 self.outstanding.shrink();
                 self.out.shrink();
+                self.incoming.shrink();
                 self.tuning.rest(&self.config);
             }
             Timer::Orphan => {

@@ -86,17 +86,20 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "too many hashes")]
     fn one_of_65536_guesses_passes_per_period() {
         let mut cookies = Cookies::new(Keyed::new(1, 2), 1000);
         let _ = give(&mut cookies, Time(5000), key(1, 1), SeqNr(7));
+        // Under Miri one of 1021 guesses is made: few if any pass.
+        let step = if cfg!(miri) { 1_021 } else { 1 };
         let fits = |port, id, syn| {
             (0..=u16::MAX)
+                .step_by(step)
                 .filter(|&seq| cookies.fits(Time(5000), key(port, id), SeqNr(syn), SeqNr(seq)))
                 .count()
         };
         // The present period and the one before.
-        assert_eq!((fits(1, 1, 7), fits(2, 1, 7), fits(1, 2, 7), fits(1, 1, 8)), (2, 2, 2, 2));
+        let passed = [fits(1, 1, 7), fits(2, 1, 7), fits(1, 2, 7), fits(1, 1, 8)];
+        assert!(if cfg!(miri) { passed.iter().all(|&n| n <= 2) } else { passed == [2; 4] }, "{passed:?}");
     }
 
     #[test]

@@ -416,6 +416,7 @@ impl Endpoint {
             lingering: self.table.lingering() as u64,
             backlog: self.backlog.len() as u64,
             memory: self.memory as u64,
+            spare: self.pools.spare() as u64,
             ..self.stats
         }
     }
