@@ -40,6 +40,11 @@ fn config() -> Config {
     config
 }
 
+/// An address where nobody answers.
+fn silent() -> std::net::UdpSocket {
+    std::net::UdpSocket::bind("127.0.0.1:0").unwrap()
+}
+
 type Operation<N> = for<'a> fn(&'a mut N) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
 
 /// Bytes that the far side writes on the connection, and the near one at most.
@@ -120,6 +125,23 @@ macro_rules! suite {
                     let far = format!("localhost:{}", near.far.port());
                     near.socket.connect(far).await.unwrap();
                 }
+                "UtpSocket::connect_any" => |near| {
+                    let silent = silent();
+                    let addrs = [silent.local_addr().unwrap(), near.far];
+                    let stream = near.socket.connect_any(&addrs[..]).await.unwrap();
+                    assert_eq!(stream.peer_addr(), near.far);
+                }
+                "race" => |near| {
+                    let silent = silent();
+                    let addrs = [silent.local_addr().unwrap(), near.far];
+                    let socket = &near.socket;
+                    let attempt = |addr| async move {
+                        let mut stream = socket.connect(addr).await?;
+                        stream.write_all(b"hello").await?;
+                        std::io::Result::Ok(stream)
+                    };
+                    assert_eq!($krate::race(&addrs[..], attempt).await.unwrap().peer_addr(), near.far);
+                }
                 "UtpSocket::connect_port" => |near| { near.socket.connect_port(near.far.port()).await.unwrap(); }
                 "UtpSocket::accept" => |near| {
                     let (stream, _) = near.socket.accept().await.unwrap();
@@ -189,6 +211,14 @@ macro_rules! suite {
                     UtpStream::connect(format!("localhost:{}", near.far.port())).await.unwrap();
                 }
                 "UtpStream::connect_with" => |near| { UtpStream::connect_with(near.far, config()).await.unwrap(); }
+                "UtpStream::connect_any" => |near| {
+                    UtpStream::connect_any(format!("localhost:{}", near.far.port())).await.unwrap();
+                }
+                "UtpStream::connect_any_with" => |near| {
+                    let silent = silent();
+                    let addrs = [silent.local_addr().unwrap(), near.far];
+                    UtpStream::connect_any_with(&addrs[..], config()).await.unwrap();
+                }
                 "UtpStream::connect_port" => |near| { UtpStream::connect_port(near.far.port()).await.unwrap(); }
                 "UtpStream::read" => |near| { near.read_to(LENGTH + 1).await; }
                 "UtpStream::next_event" => |near| {

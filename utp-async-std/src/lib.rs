@@ -80,12 +80,14 @@
 #![forbid(unsafe_code)]
 
 mod listener;
+mod race;
 mod runtime;
 mod socket;
 mod split;
 mod stream;
 
 pub use listener::{Incoming, UtpListener};
+pub use race::race;
 pub use socket::UtpSocket;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use stream::UtpStream;

@@ -31,7 +31,8 @@ pub struct UtpStream {
 impl UtpStream {
     /// Connects to `addr` from a socket of its own, which nobody can connect to. Use
     /// [`UtpSocket::connect`](crate::UtpSocket::connect) to have many streams share a port. The
-    /// addresses that `addr` resolves to are tried one after another.
+    /// addresses that `addr` resolves to are tried one after another, each until it has failed;
+    /// [`connect_any`](Self::connect_any) does not wait for that.
     ///
     /// Cancel-safe: dropping the future aborts the attempt.
     ///
@@ -49,6 +50,30 @@ impl UtpStream {
         let config = config.into();
         let connect = |addr| utp_driver::connect::<AsyncStd>(addr, &config);
         try_each(addr.to_socket_addrs().await?, connect).await.map(Self::new)
+    }
+
+    /// Connects to the one of several addresses that answers first, as
+    /// [`UtpSocket::connect_any`](crate::UtpSocket::connect_any) does, from a socket of its own for each
+    /// address family.
+    ///
+    /// Cancel-safe: dropping the future aborts all attempts.
+    ///
+    /// # Errors
+    /// As [`UtpSocket::connect_any`](crate::UtpSocket::connect_any).
+    pub async fn connect_any(addr: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::connect_any_with(addr, SocketConfig::default()).await
+    }
+
+    /// As [`connect_any`](Self::connect_any), with a [`Config`](crate::Config) or a [`SocketConfig`].
+    ///
+    /// # Errors
+    /// As [`UtpSocket::connect_any`](crate::UtpSocket::connect_any).
+    pub async fn connect_any_with(
+        addr: impl ToSocketAddrs,
+        config: impl Into<SocketConfig>,
+    ) -> io::Result<Self> {
+        let config = config.into();
+        utp_driver::race::connect_any::<AsyncStd>(addr.to_socket_addrs().await?, &config).await.map(Self::new)
     }
 
     /// Connects to a port of this machine: [`connect`](Self::connect) to `localhost`, by IPv4, the

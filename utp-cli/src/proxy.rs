@@ -301,7 +301,7 @@ impl Target {
     }
 }
 
-/// Connects to the first address that answers within `limit`.
+/// Connects to the address that answers first, within `limit`.
 async fn tcp_connect(address: &Address, limit: Duration) -> anyhow::Result<TcpStream> {
     let peers = address.resolve_remote().await?;
     let attempt = |peer| async move {
@@ -309,7 +309,7 @@ async fn tcp_connect(address: &Address, limit: Duration) -> anyhow::Result<TcpSt
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "connection timed out")))
     };
-    Ok(eager(dial::first(peers, attempt).await?))
+    Ok(eager(utp_tokio::race(&peers[..], attempt).await?))
 }
 
 /// Without Nagle's algorithm, as on the other side.

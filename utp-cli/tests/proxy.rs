@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-use common::{LIMIT, Running, data, start, until};
+use common::{LIMIT, Running, data, start};
 
 /// TCP, uTP, TCP.
 struct Chain {
@@ -167,6 +167,8 @@ fn a_proxy_that_is_killed_breaks_its_connections() {
 #[cfg(unix)]
 #[test]
 fn a_target_that_cannot_be_reached() {
+    use std::net::{SocketAddr, UdpSocket};
+
     // Bound, but it does not listen.
     let closed = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     closed.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
@@ -219,7 +221,7 @@ fn connections_beyond_the_limit_wait() {
 /// Waits until nobody is let in any more.
 #[cfg(unix)]
 fn closed(at: &str) {
-    until("the listener's end", || TcpStream::connect(at).is_err().then_some(()));
+    common::until("the listener's end", || TcpStream::connect(at).is_err().then_some(()));
 }
 
 #[cfg(unix)]

@@ -7,6 +7,7 @@
 //! - [`hub`]: sockets and streams for such a runtime, complete: its adapter wraps [`SocketHandle`] and
 //!   [`StreamHandle`] into types of its own with the traits that its users expect; the macros spare it the
 //!   methods that only forward.
+//! - [`race`]: connecting to the one of several addresses that answers first.
 //! - [`events`], [`references`], [`text`]: what programs for Node.js are used to, for all adapters.
 //!
 //! Applications use an adapter (`utp-tokio` and its siblings), not this crate.
@@ -19,6 +20,7 @@ mod driver;
 pub mod endpoint;
 pub mod events;
 pub mod hub;
+pub mod race;
 pub mod references;
 pub mod runtime;
 pub mod socket;

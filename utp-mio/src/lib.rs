@@ -86,6 +86,60 @@
 //! }
 //! ```
 //!
+//! # Several addresses
+//!
+//! A host name may have several addresses, and a listener at one of them only. [`Race`] says which to try, and
+//! when (RFC 8305, Happy Eyeballs); the connections are the program's own:
+//!
+//! ```
+//! use std::io;
+//! use std::time::Instant;
+//! use utp_mio::{ConnectionEvent, ConnectionHandle, Race, UtpSocket};
+//!
+//! struct Dial {
+//!     race: Race, // Race::new(addrs)
+//!     attempts: Vec<ConnectionHandle>,
+//! }
+//!
+//! impl Dial {
+//!     /// To be called each time around; the loop waits until `self.race.deadline()` at most.
+//!     fn go_on(&mut self, socket: &mut UtpSocket, now: Instant) -> io::Result<()> {
+//!         while let Some(addr) = self.race.poll_attempt(now) {
+//!             match socket.connect(now, addr) {
+//!                 Ok(attempt) => self.attempts.push(attempt),
+//!                 Err(error) => self.race.handle_failure(error),
+//!             }
+//!         }
+//!         self.race.poll_error().map_or(Ok(()), Err) // all have failed
+//!     }
+//!
+//!     /// To be called for each event of an attempt. Gives the connection if that is the first that opens.
+//!     fn handle_event(
+//!         &mut self,
+//!         socket: &mut UtpSocket,
+//!         handle: ConnectionHandle,
+//!         event: ConnectionEvent,
+//!     ) -> Option<ConnectionHandle> {
+//!         match event {
+//!             ConnectionEvent::Connected => {
+//!                 for other in self.attempts.drain(..).filter(|other| *other != handle) {
+//!                     socket.connection(other).unwrap().abort();
+//!                 }
+//!                 return Some(handle);
+//!             }
+//!             ConnectionEvent::Closed { reason } => {
+//!                 self.attempts.retain(|other| *other != handle);
+//!                 self.race.handle_failure(reason.into());
+//!             }
+//!             _ => {}
+//!         }
+//!         None
+//!     }
+//! }
+//! ```
+//!
+//! # Examples
+//!
 //! The `examples` directory has an echo server with its client, and a program that shares its port
 //! with a DHT ([`recv_from`](UtpSocket::recv_from), [`send_to`](UtpSocket::send_to)).
 #![forbid(unsafe_code)]
@@ -99,6 +153,7 @@ mod tests;
 pub use event::{Event, Turn};
 pub use socket::UtpSocket;
 pub use utp_driver::events::{Data, StreamEvent, StreamEvents, View};
+pub use utp_driver::race::Race;
 pub use utp_driver::text;
 pub use utp_driver::{BufferSizes, Ending, SocketConfig, SocketStats};
 pub use utp_proto::{

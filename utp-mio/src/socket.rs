@@ -190,7 +190,8 @@ impl UtpSocket {
     }
 
     /// Opens a connection. [`Connected`](crate::ConnectionEvent::Connected) or
-    /// [`Closed`](crate::ConnectionEvent::Closed) follows. Writing is allowed at once.
+    /// [`Closed`](crate::ConnectionEvent::Closed) follows. Writing is allowed at once. For a name with several
+    /// addresses there is [`Race`](crate::Race).
     ///
     /// # Errors
     /// `InvalidInput` for an address that cannot be connected to from this socket; `QuotaExceeded` with

@@ -75,6 +75,7 @@
 #![forbid(unsafe_code)]
 
 mod listener;
+mod race;
 mod runtime;
 mod socket;
 mod split;
@@ -82,6 +83,7 @@ mod stream;
 mod watched;
 
 pub use listener::{Incoming, UtpListener};
+pub use race::race;
 pub use socket::UtpSocket;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use stream::UtpStream;

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use tokio::net::{ToSocketAddrs, lookup_host};
 use utp_driver::addr::try_each;
+use utp_driver::race::race;
 use utp_driver::{SocketConfig, SocketHandle};
 
 use crate::runtime::{Socket, Tokio};
@@ -99,7 +100,8 @@ impl UtpSocket {
         utp_driver::open::<Tokio>(socket, &config.into()).map(|handle| Self { handle })
     }
 
-    /// Opens a stream to `addr`. The addresses that it resolves to are tried one after another.
+    /// Opens a stream to `addr`. The addresses that it resolves to are tried one after another, each until it
+    /// has failed; a silent one takes its time to. [`connect_any`](Self::connect_any) does not wait for that.
     ///
     /// Cancel-safe: dropping the future aborts the attempt.
     ///
@@ -110,6 +112,24 @@ impl UtpSocket {
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<UtpStream> {
         let connect = |addr| self.handle.connect(addr);
         try_each(lookup_host(addr).await?, connect).await.map(UtpStream::new)
+    }
+
+    /// Opens a stream to the one of several addresses that answers first, as RFC 8305 (Happy Eyeballs) has it:
+    /// the next address is tried when an attempt has failed or been under way for 250 ms, IPv6 and IPv4 by
+    /// turns. What is still under way when the first connection opens is aborted.
+    ///
+    /// A socket reaches both families if it was bound to `[::]`; [`UtpStream::connect_any`] takes sockets of
+    /// its own for that, and [`race`](crate::race()) any two of yours.
+    ///
+    /// Cancel-safe: dropping the future aborts all attempts.
+    ///
+    /// # Errors
+    /// If no address is left, that of the attempt which tells most: `ConnectionRefused` and the like before
+    /// `TimedOut`, that before `HostUnreachable`, and last `InvalidInput`, for addresses that this socket
+    /// cannot reach, or if there was none.
+    pub async fn connect_any(&self, addr: impl ToSocketAddrs) -> io::Result<UtpStream> {
+        let connect = |addr| self.handle.connect(addr);
+        race::<Tokio, _, _>(lookup_host(addr).await?, connect).await.map(UtpStream::new)
     }
 
     utp_driver::socket_methods!(UtpStream, UtpListener);

@@ -28,7 +28,8 @@ pub struct UtpStream {
 impl UtpStream {
     /// Connects to `addr` from a socket of its own, which nobody can connect to. Use
     /// [`UtpSocket::connect`](crate::UtpSocket::connect) to have many streams share a port. The
-    /// addresses that `addr` resolves to are tried one after another.
+    /// addresses that `addr` resolves to are tried one after another, each until it has failed;
+    /// [`connect_any`](Self::connect_any) does not wait for that.
     ///
     /// Cancel-safe: dropping the future aborts the attempt.
     ///
@@ -52,6 +53,36 @@ impl UtpStream {
         let config = config.into();
         let connect = |addr| utp_driver::connect::<Tokio>(addr, &config);
         try_each(lookup_host(addr).await?, connect).await.map(Self::new)
+    }
+
+    /// Connects to the one of several addresses that answers first, as
+    /// [`UtpSocket::connect_any`](crate::UtpSocket::connect_any) does, from a socket of its own for each
+    /// address family.
+    ///
+    /// Cancel-safe: dropping the future aborts all attempts.
+    ///
+    /// # Errors
+    /// As [`UtpSocket::connect_any`](crate::UtpSocket::connect_any).
+    ///
+    /// # Panics
+    /// As [`UtpSocket::bind`](crate::UtpSocket::bind).
+    pub async fn connect_any(addr: impl ToSocketAddrs) -> io::Result<Self> {
+        Self::connect_any_with(addr, SocketConfig::default()).await
+    }
+
+    /// As [`connect_any`](Self::connect_any), with a [`Config`](crate::Config) or a [`SocketConfig`].
+    ///
+    /// # Errors
+    /// As [`UtpSocket::connect_any`](crate::UtpSocket::connect_any).
+    ///
+    /// # Panics
+    /// As [`UtpSocket::bind`](crate::UtpSocket::bind).
+    pub async fn connect_any_with(
+        addr: impl ToSocketAddrs,
+        config: impl Into<SocketConfig>,
+    ) -> io::Result<Self> {
+        let config = config.into();
+        utp_driver::race::connect_any::<Tokio>(lookup_host(addr).await?, &config).await.map(Self::new)
     }
 
     /// Connects to a port of this machine: [`connect`](Self::connect) to `localhost`, by IPv4, the

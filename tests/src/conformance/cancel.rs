@@ -8,6 +8,7 @@ use utp_driver::events::{SocketEvent, StreamEvent};
 use utp_proto::CloseReason;
 
 use super::Adapter;
+use super::race::silent;
 use super::tools::{
     bind, bind_with, config, connection, expect_end, give_up_after, loopback, receive, send, until,
 };
@@ -43,6 +44,26 @@ pub async fn connect_dropped_at_every_await<S: Adapter, C: Adapter>() {
         }
     }
     connection::<S, C>(&server, &client).await;
+}
+
+/// All attempts are aborted, those that have begun and those that have not.
+pub async fn races_dropped_at_every_await<S: Adapter, C: Adapter>() {
+    let (server, client) = (bind::<S>().await, bind::<C>().await);
+    let (_silent, first) = silent(loopback());
+    let addrs = [first, S::local_addr(&server)];
+    let mut polls = 1;
+    loop {
+        let connected = give_up_after(polls, C::connect_any(&client, &addrs)).await;
+        let done = connected.is_some();
+        if let Some(stream) = connected {
+            assert_eq!(C::peer_addr(&stream.expect("connect")), S::local_addr(&server));
+        }
+        until::<C>(|| C::socket_stats(&client).endpoint.connections == 0).await;
+        if done {
+            break;
+        }
+        polls += 1;
+    }
 }
 
 /// No connection is lost to an `accept` that nobody waits for any more.

@@ -1,7 +1,7 @@
 //! What every adapter must do, written once and run for each: alone, and against each other one.
 //!
 //! - [`Adapter`]: the few operations that the cases need; [`tokio`] and its siblings implement it;
-//! - [`transfer`], [`ending`], [`cancel`], [`pressure`], [`datagrams`], and for what programs for
+//! - [`transfer`], [`ending`], [`cancel`], [`pressure`], [`race`], [`datagrams`], and for what programs for
 //!   Node.js are used to, [`addresses`], [`events`], [`text`], [`references`]: the cases. Each takes the
 //!   adapter of the accepting and that of the connecting side;
 //! - [`for_each_case!`](crate::for_each_case): their list, from which the test files make tests.
@@ -17,6 +17,7 @@ pub mod ending;
 pub mod events;
 pub mod mio;
 pub mod pressure;
+pub mod race;
 pub mod references;
 pub mod text;
 pub mod tokio;
@@ -56,6 +57,11 @@ pub trait Adapter: 'static {
     fn connect(
         socket: &Self::Socket,
         to: SocketAddr,
+    ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+    /// To the one that answers first.
+    fn connect_any(
+        socket: &Self::Socket,
+        to: &[SocketAddr],
     ) -> impl Future<Output = io::Result<Self::Stream>> + Send;
     /// On `localhost`.
     fn connect_port(
@@ -176,6 +182,7 @@ macro_rules! for_each_case {
             ending::idle_wait
             ending::last_counters
             cancel::connect_dropped_at_every_await
+            cancel::races_dropped_at_every_await
             cancel::accept_dropped_at_every_await
             cancel::reads_and_writes_dropped_at_every_await
             cancel::waits_dropped_at_every_await
@@ -184,6 +191,10 @@ macro_rules! for_each_case {
             cancel::reference_waits_dropped_at_every_await
             pressure::a_reader_that_stops_and_resumes
             pressure::a_slow_reader_among_fast_ones
+            race::a_silent_address_is_not_waited_for
+            race::a_refusal_leads_to_the_next_address
+            race::families_take_turns
+            race::when_all_have_failed_the_most_telling_error_is_given
             datagrams::foreign_datagrams_both_ways_beside_a_transfer
             datagrams::unread_datagrams_are_bounded
             datagrams::garbage_changes_nothing

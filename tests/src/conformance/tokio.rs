@@ -53,6 +53,10 @@ impl Adapter for Tokio {
         socket.connect(to).await
     }
 
+    async fn connect_any(socket: &UtpSocket, to: &[SocketAddr]) -> io::Result<UtpStream> {
+        socket.connect_any(to).await
+    }
+
     async fn connect_port(socket: &UtpSocket, port: u16) -> io::Result<UtpStream> {
         socket.connect_port(port).await
     }

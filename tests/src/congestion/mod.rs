@@ -1,8 +1,8 @@
 //! What congestion control does on simulated links: scenarios, figures beside their targets, tables, plots.
 //!
 //! - [`Scenario`] and [`Run`]: flows over one bottleneck, and what was seen of them every tenth of a second.
-//! - [`tables`]: the tables, each a list of jobs that can run on any thread.
-//! - [`report`]: text and JSON. [`plot`]: SVG.
+//! - `tables`: the tables, each a list of jobs that can run on any thread.
+//! - `report`: text and JSON. `plot`: SVG. (These three need the feature `interop`.)
 //!
 //! `cargo run --release -p utp-tests --bin congestion` runs all of it. Everything happens in virtual time and
 //! from a seed: the same build gives the same figures on any machine.

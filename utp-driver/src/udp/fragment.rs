@@ -36,9 +36,13 @@ pub(super) fn allowed<T>(socket: &impl AsUdp, destination: SocketAddr, send: imp
 }
 
 /// Runs `send` (one datagram to `destination`) with fragmentation allowed.
-#[cfg(any(target_os = "macos", target_os = "ios"))]
+#[cfg(any(target_os = "macos", target_os = "ios", target_os = "freebsd"))]
 pub(super) fn allowed<T>(socket: &impl AsUdp, destination: SocketAddr, send: impl FnOnce() -> T) -> T {
-    use nix::sys::socket::{setsockopt, sockopt};
+    #[cfg(target_os = "freebsd")]
+    use freebsd as sockopt;
+    use nix::sys::socket::setsockopt;
+    #[cfg(not(target_os = "freebsd"))]
+    use nix::sys::socket::sockopt;
 
     if is_native_ipv6(destination) {
         let _ = setsockopt(socket, sockopt::Ipv6DontFrag, &false);
@@ -54,13 +58,25 @@ pub(super) fn allowed<T>(socket: &impl AsUdp, destination: SocketAddr, send: imp
 }
 
 /// Runs `send`. No safe wrapper offers the switch here; what is too big stays so.
-#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "ios")))]
+#[cfg(not(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "macos",
+    target_os = "ios",
+    target_os = "freebsd"
+)))]
 pub(super) fn allowed<T>(_: &impl AsUdp, _: SocketAddr, send: impl FnOnce() -> T) -> T {
     send()
 }
 
 /// A mapped address leaves the machine as IPv4 and obeys the options of IPv4.
-#[cfg(unix)]
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "macos",
+    target_os = "ios",
+    target_os = "freebsd"
+))]
 fn is_native_ipv6(destination: SocketAddr) -> bool {
     matches!(destination, SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none())
 }
@@ -74,6 +90,17 @@ mod linux {
 
     sockopt_impl!(IpMtuDiscover, Both, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::c_int);
     sockopt_impl!(Ipv6MtuDiscover, Both, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::c_int);
+}
+
+/// The same for two that it has on Apple's systems only.
+#[cfg(target_os = "freebsd")]
+mod freebsd {
+    #![allow(unreachable_pub, missing_docs)] // the macros declare `pub` types
+
+    use nix::{getsockopt_impl, libc, setsockopt_impl, sockopt_impl};
+
+    sockopt_impl!(IpDontFrag, Both, libc::IPPROTO_IP, libc::IP_DONTFRAG, bool);
+    sockopt_impl!(Ipv6DontFrag, Both, libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, bool);
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) streams: HashMap<ConnectionHandle, Entry>,
     /// Tasks that want to look again after the next turn.
     pub(super) curious: Vec<Waker>,
+    /// When they want to in any case.
+    pub(super) alarm: Option<Instant>,
     /// Times that the socket said that it is closed.
     pub(super) closed: u64,
     /// [`Socket`](super::Socket)s.
@@ -112,7 +114,8 @@ impl Bridge {
             if state.owners == 0 && state.streams.is_empty() && state.socket.is_idle() {
                 return;
             }
-            let deadline = state.socket.deadline();
+            state.alarm = state.alarm.filter(|alarm| *alarm > Instant::now());
+            let deadline = state.socket.deadline().into_iter().chain(state.alarm).min();
             drop(state);
             wakers.drain(..).for_each(Waker::wake);
             if turn == Turn::Wait {

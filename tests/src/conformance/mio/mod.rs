@@ -19,8 +19,8 @@ use mio::{Interest, Token};
 use utp_driver::events::SocketEvent;
 use utp_mio::text::{Encoding, encode};
 use utp_mio::{
-    BufferSizes, Connection, ConnectionHandle, ConnectionStats, Ending, ReadError, SocketConfig, SocketStats,
-    StreamEvent, StreamEvents, UtpSocket, WriteError,
+    BufferSizes, Connection, ConnectionHandle, ConnectionStats, Ending, Race, ReadError, SocketConfig,
+    SocketStats, StreamEvent, StreamEvents, UtpSocket, WriteError,
 };
 
 use bridge::{About, Bridge, Entry, State};
@@ -50,6 +50,7 @@ impl Socket {
             streams: HashMap::new(),
             curious: Vec::new(),
             closed: 0,
+            alarm: None,
             owners: 1,
             close_told: false,
         };
@@ -214,6 +215,38 @@ impl Adapter for Mio {
         let stream = Self::start_connect(socket, to)?;
         stream.connected().await?;
         Ok(stream)
+    }
+
+    async fn connect_any(socket: &Socket, to: &[SocketAddr]) -> io::Result<Stream> {
+        let mut race = Race::new(to.iter().copied());
+        let (mut attempts, mut failed) = (Vec::<Stream>::new(), Vec::new());
+        let winner = socket.bridge.wait(About::Socket, |state| {
+            let now = Instant::now();
+            let mut next = 0;
+            while let Some(attempt) = attempts.get(next) {
+                match state.connection(attempt.handle) {
+                    Ok(connection) if connection.is_connected() => return Some(Ok(attempts.remove(next))),
+                    Ok(_) => next += 1,
+                    Err(end) => {
+                        race.handle_failure(end.ending.reason.into());
+                        // Dropping it takes the lock.
+                        failed.push(attempts.remove(next));
+                    }
+                }
+            }
+            while let Some(addr) = race.poll_attempt(now) {
+                match state.socket.connect(now, addr) {
+                    Ok(handle) => attempts.push(Stream::new(socket, state, handle, true)),
+                    Err(error) => race.handle_failure(error),
+                }
+            }
+            if race.deadline().is_some_and(|deadline| state.alarm.is_none_or(|alarm| deadline < alarm)) {
+                state.alarm = race.deadline();
+                socket.bridge.wake();
+            }
+            race.poll_error().map(Err)
+        });
+        winner.await
     }
 
     async fn connect_port(socket: &Socket, port: u16) -> io::Result<Stream> {
