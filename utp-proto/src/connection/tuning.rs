@@ -84,10 +84,12 @@ impl Connection {
         }
     }
 
-    /// Something was acknowledged: room for twice what was under way before, besides what there is at first.
+    /// Something has arrived at the peer: room for twice what is under way, or may be from now on, and for what waits
+    /// there behind a gap, besides what there is at first.
     pub(super) fn tune_send(&mut self) {
-        let under_way = (self.sent - self.acked) as usize;
-        let wanted = self.config.send_buffer.saturating_add(2 * under_way).min(self.config.send_buffer_max);
+        let allowed = self.controller.window().min(self.peer_window.into());
+        let room = (2 * self.outstanding.unacked().max(allowed)).max(self.sent - self.acked);
+        let wanted = self.config.send_buffer.saturating_add(room as usize).min(self.config.send_buffer_max);
         self.tuning.send = self.tuning.send.max(wanted as u32);
     }
 }
