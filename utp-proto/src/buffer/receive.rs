@@ -101,6 +101,11 @@ impl ReceiveBuffer {
         self.ready.len() + self.ahead_bytes
     }
 
+    /// Bytes that wait behind a gap.
+    pub(crate) fn ahead_len(&self) -> usize {
+        self.ahead_bytes
+    }
+
     /// Bytes that the list of packets ahead takes, if it is a long one.
     pub(crate) fn list_len(&self) -> usize {
         let slots = self.ahead.len();

@@ -456,12 +456,15 @@ impl Connection {
                 }
                 if bytes > 0 {
                     self.event(Pending::READABLE);
-                    if cx.now >= self.tuning.ends {
-                        self.tune_receive(cx, &packet.header);
+                    if !filled_gap {
+                        self.note_arrived(cx, &packet.header);
                     }
                 }
             }
-            Arrival::OutOfOrder => self.acks.on_urgent(),
+            Arrival::OutOfOrder => {
+                self.acks.on_urgent();
+                self.note_arrived(cx, &packet.header);
+            }
             Arrival::Duplicate => {
                 self.stats.duplicate_packets += 1;
                 self.acks.on_urgent();
