@@ -75,9 +75,11 @@ fn never_asked() -> Config {
 #[test]
 fn a_peer_that_drops_what_is_1024_ahead_costs_a_packet_for_each_question_and_no_time() {
     // libutp's ring, and the largest that no question can tell from it.
+    // A test of honesty that falls into one of the two would cost a round trip of that one.
+    let trusting = |mut config: Config| config.distrust(false).clone();
     for (loss, packets) in [(0.0, 1023), (0.0005, 1023), (0.0, 1087)] {
-        let before = transfer(never_asked(), ring(packets), loss);
-        let after = transfer(sender(), ring(packets), loss);
+        let before = transfer(trusting(never_asked()), ring(packets), loss);
+        let after = transfer(trusting(sender()), ring(packets), loss);
         assert_eq!(after.limit, 950);
         assert!((1..=8).contains(&after.receiver.overflow_packets), "{}", after.receiver.overflow_packets);
         assert!(

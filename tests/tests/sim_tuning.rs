@@ -80,6 +80,26 @@ fn an_application_that_does_not_keep_up_gets_no_more() {
     assert!(sender.send_limit <= 3 * MIB + (16 << 10), "{sender:?}");
 }
 
+/// What waits behind a gap has come as well: who has lost or held back a packet must not run into a window that knows
+/// nothing of the rest. But what nobody can read does not make it grow for ever.
+#[test]
+fn what_waits_behind_a_gap_makes_it_three_times_as_large_at_most() {
+    let mut p = Puppet::initiator(Config::default());
+    let mut next = 1; // 0 never comes
+    for _ in 0..100 {
+        while next == 1 || p.stats().receive_window >= 60 << 10 {
+            p.send_batch((next..next + 40).map(|n| data(n).payload(&[1; 1400])));
+            next += 40;
+        }
+        p.wait(ms(10));
+        p.take();
+    }
+    let limit = p.stats().receive_limit;
+    println!("{limit}, {next} packets");
+    assert!((2 * MIB..=3 * MIB).contains(&limit) && p.stats().overflow_packets == 0, "{limit}");
+    assert!(p.endpoint.stats().memory <= 3 * MIB + (8 << 10));
+}
+
 #[test]
 fn what_is_set_is_not_exceeded() {
     let mut fixed = config();

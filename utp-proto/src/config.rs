@@ -121,7 +121,8 @@ impl Config {
 
     /// Up to how many bytes that grows, for each connection on its own, while its application reads more than
     /// half of it per round trip: what is read in one is what the path holds, and twice that keeps the peer from
-    /// ever waiting for the window. Default 32 MiB, and never more than a quarter of the
+    /// ever waiting for the window. What waits behind a gap counts as well, but without anything read it becomes three
+    /// times as large as it begins at most. Default 32 MiB, and never more than a quarter of the
     /// [`memory_budget`](Self::memory_budget); up to 1 GiB. Call it after
     /// [`receive_buffer`](Self::receive_buffer), from which it grows; less than that means no growth.
     pub fn receive_buffer_max(&mut self, bytes: usize) -> Result<&mut Self, ConfigError> {

@@ -16,7 +16,7 @@ use utp_tests::congestion::{Kind, plot, report};
 /// Congestion control on simulated links, in figures.
 #[derive(Debug, Parser)]
 struct Options {
-    /// Only these tables (alone, cubic, equals, short-queue, step, loss, transfer).
+    /// Only these tables (alone, cubic, strangers, several, equals, short-queue, step, loss, transfer).
     #[arg(long, value_delimiter = ',')]
     table: Vec<String>,
     /// Only these controllers (see the first column).

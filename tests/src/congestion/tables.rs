@@ -125,8 +125,8 @@ impl Job {
 }
 
 /// Names of the tables, in order.
-pub const TABLES: [&str; 8] =
-    ["alone", "cubic", "strangers", "equals", "short-queue", "step", "loss", "transfer"];
+pub const TABLES: [&str; 9] =
+    ["alone", "cubic", "strangers", "several", "equals", "short-queue", "step", "loss", "transfer"];
 
 /// All jobs of a controller.
 #[must_use]
@@ -135,6 +135,7 @@ pub fn jobs(kind: Kind) -> Vec<Job> {
     alone(kind, &mut jobs);
     against_cubic(kind, &mut jobs);
     strangers(kind, &mut jobs);
+    several(kind, &mut jobs);
     equals(kind, &mut jobs);
     short_queue(kind, &mut jobs);
     step(kind, &mut jobs);
@@ -254,6 +255,54 @@ fn strangers(kind: Kind, jobs: &mut Vec<Job>) {
                     (figures, run)
                 }));
             }
+        }
+    }
+}
+
+/// Two or four flows, as a program with several peers has, beside one LEDBAT or one CUBIC that comes after them or was
+/// there before. Nothing was asked for.
+fn several(kind: Kind, jobs: &mut Vec<Job>) {
+    for (other, mbit, rtt, queue) in [
+        (Kind::Ledbat, 20, 50, 200),
+        (Kind::Ledbat, 100, 30, 200),
+        (Kind::Cubic, 20, 50, 100),
+        (Kind::Cubic, 100, 30, 60),
+    ] {
+        for (flows, first) in [(2, true), (2, false), (4, true), (4, false)] {
+            if other == kind {
+                continue;
+            }
+            let mut scenario = Scenario::new("", mbit, rtt);
+            scenario.queue = Queue::Bytes((mbit * 125 * queue) as usize);
+            let (ours, theirs) = if first { (0, 10) } else { (10, 0) };
+            let flow = |kind, start| Flow::new(kind, Duration::from_secs(start));
+            scenario.flows.extend((0..flows).map(|i| flow(kind, ours + i)));
+            scenario.flows.push(flow(other, theirs));
+            scenario.length = Duration::from_secs(190);
+            let order = if first { "we first" } else { "we later" };
+            let case = format!(
+                "{flows} flows, {}, {mbit} Mbit/s x {rtt} ms, queue of {queue} ms, {order}",
+                other.name()
+            );
+            jobs.push(Job::new("several", kind, scenario, case, move |_, scenario| {
+                let run = scenario.run();
+                let each: Vec<f64> = (0..flows as usize).map(|flow| run.goodput(flow, 70, 190)).collect();
+                let (ours, theirs) = (each.iter().sum::<f64>(), run.goodput(flows as usize, 70, 190));
+                let least = each.iter().copied().fold(f64::INFINITY, f64::min);
+                let waits = run.waits(70, 190);
+                let figures = vec![
+                    Figure::plain("our share", 100.0 * ours / (ours + theirs).max(1.0), "%"),
+                    Figure::plain(
+                        "the least of ours, of its part",
+                        100.0 * least * flows as f64 / ours.max(1.0),
+                        "%",
+                    ),
+                    Figure::plain("used", 100.0 * run.utilisation(70, 190), "%"),
+                    Figure::plain("queueing, mean", millis(waits.mean()), "ms"),
+                    Figure::plain("p95", millis(waits.quantile(0.95)), "ms"),
+                ];
+                (figures, run)
+            }));
         }
     }
 }

@@ -132,6 +132,11 @@ impl ReceiveBuffer {
         self.capacity + SLACK
     }
 
+    /// Bytes that wait behind a gap.
+    pub(crate) fn ahead_len(&self) -> usize {
+        self.store.live().saturating_sub(self.readable)
+    }
+
     /// Holds so much at most from now on; what is held already stays.
     pub(crate) fn set_capacity(&mut self, capacity: usize) {
         self.capacity = capacity;

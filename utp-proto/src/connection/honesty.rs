@@ -12,7 +12,7 @@
 //! - else once in some hundred round trips;
 //! - only in the middle of bulk.
 
-use super::Connection;
+use super::{Connection, Sending};
 use crate::time::Time;
 use crate::wire::SeqNr;
 
@@ -77,7 +77,8 @@ impl Connection {
     fn withhold(&mut self, now: Time, len: usize) {
         let flight = self.outstanding.len();
         let unsent = (self.out.end() - self.sent) as usize;
-        let goes_on = unsent >= FIRST * len && (self.wants_write || unsent >= 2 * flight * len);
+        let has_more = self.wants_write && self.state.sending() == Sending::Open;
+        let goes_on = unsent >= FIRST * len && (has_more || unsent >= 2 * flight * len);
         let is_bulk = len == self.mss() && flight >= FIRST / 2 && goes_on;
         let is_calm = self.recovery.is_none() && self.timers.after_rto.is_none() && !self.timers.tail_due;
         let fits = self.outstanding.unacked() + 2 * len as u64 <= u64::from(self.peer_window)

@@ -326,15 +326,15 @@ impl Connection {
             }
             None => self.rtt.acknowledged(),
         }
+        self.tune_send();
         if let Some(offset) = acked.offset.filter(|&offset| offset > self.acked) {
-            self.tune_send();
             self.acked = offset;
             self.out.release(cx.pools, offset);
             self.event(Pending::ACKED);
-            if self.wants_write && self.writable() >= self.send_capacity() / WRITABLE_FRACTION {
-                self.wants_write = false;
-                self.event(Pending::WRITABLE);
-            }
+        }
+        if self.wants_write && self.writable() >= self.send_capacity() / WRITABLE_FRACTION {
+            self.wants_write = false;
+            self.event(Pending::WRITABLE);
         }
         if let Some(recovery) = &mut self.recovery {
             recovery.prr.on_delivered(acked.bytes);
@@ -456,12 +456,15 @@ impl Connection {
                 }
                 if bytes > 0 {
                     self.event(Pending::READABLE);
-                    if cx.now >= self.tuning.ends {
-                        self.tune_receive(cx, &packet.header);
+                    if !filled_gap {
+                        self.note_arrived(cx, &packet.header);
                     }
                 }
             }
-            Arrival::OutOfOrder => self.acks.on_urgent(),
+            Arrival::OutOfOrder => {
+                self.acks.on_urgent();
+                self.note_arrived(cx, &packet.header);
+            }
             Arrival::Duplicate => {
                 self.stats.duplicate_packets += 1;
                 self.acks.on_urgent();

@@ -18,8 +18,10 @@ pub(super) struct Tuning {
     pub(super) ends: Time,
     /// ...how long it is, a round trip as seen when it began, in microseconds...
     rtt: u32,
-    /// ...and what the application had read by then.
-    read: u64,
+    /// ...and what had been taken of the peer's stream by then.
+    taken: u64,
+    /// When so much has been taken, this round has shown more.
+    pub(super) look_at: u64,
 }
 
 impl Tuning {
@@ -29,7 +31,8 @@ impl Tuning {
             send: config.send_buffer as u32,
             ends: Time(0),
             rtt: 0,
-            read: 0,
+            taken: 0,
+            look_at: 0,
         }
     }
 
@@ -60,34 +63,57 @@ impl Connection {
         (1..=MAX_RTT).contains(&sum).then_some(sum)
     }
 
-    /// A round trip or more of arrivals is over. What the application read in it is what the path holds at the
-    /// rate of the time, or the window if that was the limit; twice as much lets a sender double its window.
+    /// What waits behind a gap, and would have been read if that were not there. Not much of it, so that nobody makes
+    /// us hold a lot of what cannot be read.
+    fn waits(&self) -> u64 {
+        self.incoming.ahead_len().min(self.config.receive_buffer) as u64
+    }
+
+    /// Something new has arrived that fills no gap.
+    pub(super) fn note_arrived(&mut self, cx: &Context<'_>, header: &Header) {
+        if cx.now >= self.tuning.ends || self.bytes_read + self.waits() >= self.tuning.look_at {
+            self.tune_receive(cx, header);
+        }
+    }
+
+    /// A round trip of arrivals is over, or a good part of it. What was taken in it is what the path holds at the
+    /// rate of the time, or the window if that was the limit; twice as much lets a sender double its window. What
+    /// waits behind a gap takes room besides, until that is filled.
     #[cold]
-    pub(super) fn tune_receive(&mut self, cx: &Context<'_>, header: &Header) {
-        let rtt = self.round_trip(header).or(self.rtt.is_known().then(|| self.rtt.smoothed()));
-        let rtt = rtt.unwrap_or(UNKNOWN_RTT).max(MIN_RTT);
+    fn tune_receive(&mut self, cx: &Context<'_>, header: &Header) {
         let before = self.tuning;
-        let elapsed = u64::from(before.rtt) + cx.now.since(before.ends);
-        let read = self.bytes_read - before.read;
-        let per_round =
-            u128::from(read) * u128::from(rtt.min(before.rtt.into())) / u128::from(elapsed.max(1));
-        self.tuning.ends = cx.now.plus(rtt);
-        self.tuning.read = self.bytes_read;
-        self.tuning.rtt = rtt.min(MAX_RTT) as u32;
+        // What has just been put in order may not have been read yet.
+        let waits = self.waits();
+        let taken = (self.bytes_read + waits).max(before.taken);
+        let mut per_round = taken - before.taken;
+        if cx.now >= before.ends {
+            let rtt = self.round_trip(header).or(self.rtt.is_known().then(|| self.rtt.smoothed()));
+            let rtt = rtt.unwrap_or(UNKNOWN_RTT).max(MIN_RTT);
+            let elapsed = u64::from(before.rtt) + cx.now.since(before.ends);
+            let part = u128::from(per_round) * u128::from(rtt.min(before.rtt.into()));
+            per_round = u64::try_from(part / u128::from(elapsed.max(1))).unwrap_or(u64::MAX);
+            self.tuning.ends = cx.now.plus(rtt);
+            self.tuning.rtt = rtt.min(MAX_RTT) as u32;
+            self.tuning.taken = taken;
+        }
         let max = self.config.receive_buffer_max.min(self.config.memory_budget / BUDGET_SHARE);
-        let wanted = usize::try_from(2 * per_round).unwrap_or(usize::MAX).min(max);
+        let wanted =
+            usize::try_from(per_round.saturating_mul(2).saturating_add(waits)).unwrap_or(usize::MAX).min(max);
         if wanted > self.tuning.receive_limit() && !self.is_short {
             self.tuning.receive = wanted as u32;
             self.incoming.set_capacity(wanted);
             self.incoming.set_reorder_window(self.config.reorder_window_for(wanted));
             log!(trace, wanted, "receive limit");
         }
+        self.tuning.look_at = taken + self.tuning.receive_limit() as u64 / LOOKS;
     }
 
-    /// Something was acknowledged: room for twice what was under way before, besides what there is at first.
+    /// Something has arrived at the peer: room for twice what is under way, or may be from now on, and for what waits
+    /// there behind a gap, besides what there is at first.
     pub(super) fn tune_send(&mut self) {
-        let under_way = (self.sent - self.acked) as usize;
-        let wanted = self.config.send_buffer.saturating_add(2 * under_way).min(self.config.send_buffer_max);
+        let allowed = self.controller.window().min(self.peer_window.into());
+        let room = (2 * self.outstanding.unacked().max(allowed)).max(self.sent - self.acked);
+        let wanted = self.config.send_buffer.saturating_add(room as usize).min(self.config.send_buffer_max);
         self.tuning.send = self.tuning.send.max(wanted as u32);
     }
 }
@@ -97,6 +123,9 @@ const MAX_RTT: u64 = 2_000_000;
 
 /// Microseconds: shorter rounds would see single batches.
 const MIN_RTT: u64 = 1_000;
+
+/// So often it is looked at while a window arrives.
+const LOOKS: u64 = 32;
 
 /// Microseconds, for a peer that tells nothing: if the path is shorter, the buffer grows earlier than it must, if it
 /// is longer, not as far as it could.
