@@ -244,6 +244,9 @@ impl ReceiveBuffer {
             return Arrival::Duplicate; // a second end: the first one seen counts
         }
         self.largest = self.largest.max(payload.len());
+        if distance == 0 && !fin && self.follow(payload) {
+            return Arrival::InOrder { bytes: payload.len(), filled_gap: false };
+        }
         if distance > 0 {
             let arrival = self.insert_ahead(pools, seq, payload);
             if fin && arrival == Arrival::OutOfOrder {
@@ -309,6 +312,21 @@ impl ReceiveBuffer {
     /// Whether so much in order needs no memory.
     fn fits(&self, bytes: usize) -> bool {
         bytes <= self.store.room(self.kind()) && self.store.filled() + bytes <= self.limit()
+    }
+
+    /// Takes the next packet if its bytes fit right behind those of the one before, and nothing is ahead.
+    #[inline]
+    fn follow(&mut self, payload: &[u8]) -> bool {
+        if self.ahead > 0 || self.in_order == 0 || self.store.filled() + payload.len() > self.limit() {
+            return false;
+        }
+        let Some(last) = self.pieces.back_mut() else { return false };
+        let Some(end) = self.store.append_at(self.end, payload) else { return false };
+        last.len += payload.len() as u32;
+        self.end = end;
+        self.readable += payload.len();
+        self.next = self.next.plus(1);
+        true
     }
 
     /// How much may come in order now, and how much of that at most in a new block.

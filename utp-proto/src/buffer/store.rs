@@ -140,6 +140,23 @@ impl Store {
         first.unwrap_or(Pos::NOWHERE)
     }
 
+    /// Writes `data`, more in order, right behind `end`; `None` if it does not fit there. The usual case of
+    /// [`append`](Self::append).
+    #[inline]
+    pub(super) fn append_at(&mut self, end: Pos, data: &[u8]) -> Option<Pos> {
+        let id = end.block();
+        let block = self.blocks.get_mut(id)?;
+        let is_end = self.order == Some(id as u8) && end.at() == block.data.len();
+        if !is_end || data.len() > block.data.capacity() - block.data.len() {
+            return None;
+        }
+        block.data.extend_from_slice(data);
+        block.live += data.len() as u32;
+        self.filled += data.len();
+        self.live += data.len();
+        Some(Pos(end.0 + data.len() as u32))
+    }
+
     /// A block with room.
     fn tail(&mut self, pools: &mut Pools, kind: Kind, sizes: (usize, usize, usize)) -> u8 {
         let (current, other) = match kind {
