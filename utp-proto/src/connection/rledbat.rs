@@ -230,6 +230,7 @@ mod tests {
         assert_eq!(round.count(Time(1_501), 100, 3), 3);
     }
 
+    #[allow(clippy::disallowed_methods)]
     fn control() -> ReceiveControl {
         let config = Config::default();
         let controller = config.controller.build(std::time::Instant::now(), 1_000);
