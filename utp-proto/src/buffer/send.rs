@@ -201,4 +201,35 @@ mod tests {
         buffer.release(&mut pools, 99_999);
         assert_eq!((buffer.len(), buffer.end()), (0, 1000));
     }
+
+    #[test]
+    fn chunks_double_while_the_queue_stays_filled_and_long_ones_are_shared() {
+        let mut pools = Pools::default();
+        let mut buffer = SendBuffer::default();
+        let mut sizes = Vec::new();
+        for len in [1, 2047, 1, 4095, 1, 8191, 1] {
+            buffer.write(&mut pools, &pattern(buffer.end(), len));
+            sizes.push(
+                buffer
+                    .chunks
+                    .iter()
+                    .map(|chunk| matches!(&chunk.data, Data::Own(v) if v.capacity() > 0))
+                    .len(),
+            );
+        }
+        assert_eq!(sizes, [1, 1, 2, 2, 3, 3, 4], "of 2, 4, 8 and 16 KiB");
+        for (len, is_shared) in [(COPY_BELOW - 1, false), (COPY_BELOW, true), (9_000, true)] {
+            let data = Bytes::from(pattern(buffer.end(), len));
+            let at = data.as_ptr();
+            buffer.write_bytes(&mut pools, data);
+            let last = buffer.chunks.back().map(Chunk::bytes).unwrap_or_default();
+            assert_eq!(last.as_ptr() == at && last.len() == len, is_shared, "{len}");
+        }
+        let (end, mut out) = (buffer.end(), Vec::new());
+        buffer.copy_to(0, end as usize, &mut out);
+        assert!(out == pattern(0, end as usize));
+        buffer.release(&mut pools, end);
+        buffer.shrink();
+        assert_eq!(buffer.chunks.capacity(), 0, "an empty one that rests holds no memory");
+    }
 }

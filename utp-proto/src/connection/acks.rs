@@ -64,3 +64,30 @@ impl Acks {
 
 /// One acknowledgement for so many packets at least (RFC 9293 3.8.6.3: every second full segment).
 const EVERY: u32 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_is_owed_until_it_went_whatever_it_is_owed_for() {
+        let mut acks = Acks::default();
+        assert!(!acks.is_owed());
+        // At once, without a wait that was begun.
+        acks.on_urgent();
+        assert!(acks.is_owed() && acks.is_due(Time(0)) && acks.deadline().is_none());
+        acks.on_sent(1_000);
+        assert!(!acks.is_owed());
+        // For a packet alone, later.
+        acks.on_in_order(Time(0), 10);
+        assert!(acks.is_owed() && !acks.is_due(Time(9)) && acks.is_due(Time(10)));
+        acks.on_piggyback(2_000, true);
+        assert!(acks.is_owed(), "DATA has no mask");
+        acks.on_piggyback(2_000, false);
+        assert!(!acks.is_owed() && acks.advertised == 2_000);
+        // The twin of one that went.
+        acks.twin = true;
+        acks.on_sent(3_000);
+        assert!(acks.is_owed() && !acks.is_due(Time(u64::MAX)));
+    }
+}

@@ -112,3 +112,53 @@ const INTERVAL: u64 = 1024;
 
 /// ...and round trips: what a test costs at worst, one of them, is not seen among so many.
 const ROUNDS: u64 = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_generator_is_xorshift64() {
+        let mut honesty = Honesty::new();
+        let numbers = [(); 3].map(|()| honesty.random(u64::MAX));
+        // Marsaglia 2003, shifts 13, 7 and 17, from 1 on.
+        assert_eq!(numbers, [1_082_269_761, 1_152_992_998_833_853_505, 11_177_516_664_432_764_457]);
+        let mut seen = [0; 10];
+        (0..10_000).for_each(|_| seen[honesty.random(10) as usize] += 1);
+        assert!(seen.iter().all(|n| (900..1_100).contains(n)), "{seen:?}");
+        assert_eq!(honesty.random(0), 0);
+    }
+
+    #[test]
+    fn the_next_test_comes_at_four_to_five_times_the_flight_or_after_some_rounds_or_when_the_path_is_shorter()
+    {
+        let (mut flights, mut waits) = ((u32::MAX, 0), (u64::MAX, 0));
+        let mut honesty = Honesty::new();
+        honesty.random = 12_345;
+        for _ in 0..1_000 {
+            honesty.flight = 0;
+            honesty.passed(100, 50_000, 80_000);
+            flights = (flights.0.min(honesty.flight), flights.1.max(honesty.flight));
+            waits = (waits.0.min(honesty.at), waits.1.max(honesty.at));
+            assert_eq!(honesty.rtt, 70_000);
+        }
+        // 64 rounds of 100 packets, half of it more or less.
+        assert!(flights.0 >= 400 && flights.0 < 403 && flights.1 < 500 && flights.1 > 496, "{flights:?}");
+        assert!(waits.0 >= 53_200 && waits.0 < 53_250 && waits.1 < 59_600 && waits.1 > 59_550, "{waits:?}");
+        // A short flight: never more often than each 512th packet, and the flight that was tested stays tested.
+        honesty.flight = 1_000;
+        honesty.passed(2, 0, 80_000);
+        assert!((512..1_536).contains(&honesty.at) && honesty.flight == 1_000);
+    }
+
+    #[test]
+    fn a_shorter_round_trip_than_any_tested_is_tested_at_once() {
+        let mut honesty = Honesty::new();
+        honesty.passed(100, 50_000, 80_000);
+        let at = honesty.at;
+        honesty.note_rtt(70_000);
+        assert_eq!((honesty.at, honesty.rtt), (at, 70_000));
+        honesty.note_rtt(69_999);
+        assert_eq!((honesty.at, honesty.rtt), (0, 69_999));
+    }
+}

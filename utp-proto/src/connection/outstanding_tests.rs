@@ -262,3 +262,86 @@ fn a_denied_answer_is_not_too_soon() {
         assert_eq!(f.out.acknowledge(&evidence, 4, None).spurious, spurious, "{echo:?}");
     }
 }
+
+#[test]
+fn large_packets_are_in_doubt_until_one_arrives_in_one_piece() {
+    let mut f = flight(0);
+    for (i, len) in [ALWAYS_PASSES, ALWAYS_PASSES + 1, LEN, 10].into_iter().enumerate() {
+        f.end += len as u64;
+        f.out.push(Time(i as u64 * 1000), f.end, len, false, false);
+    }
+    assert_eq!((f.out.oldest_len(), f.out.large_in_doubt(), f.out.large_missing()), (488, 2, 2));
+    assert!(!f.out.is_large_proven() && !f.out.is_torn());
+    // Sent again in one piece they are in doubt again; in fragments, or small, they are not.
+    f.out.all_lost();
+    assert!(f.out.is_torn());
+    f.out.resend(Time(500_000), seq(0), false);
+    f.out.resend(Time(500_000), seq(1), true);
+    f.out.resend(Time(500_000), seq(2), false);
+    assert_eq!((f.out.large_in_doubt(), f.out.large_missing()), (3, 1));
+    // A fragmented one that arrives proves nothing; nothing is missing that others do not overtake.
+    let (acked, _) = f.ack(Time(600_000), 1, &[]);
+    assert_eq!((acked.fragmented, f.out.large_in_doubt()), (0, 3));
+    let (acked, _) = f.ack(Time(600_000), 1, &[]);
+    assert_eq!((acked.fragmented, f.out.large_in_doubt(), f.out.is_large_proven()), (489, 3, false));
+    let (acked, _) = f.ack(Time(600_001), 1, &[]);
+    assert_eq!((acked.fragmented, f.out.large_in_doubt(), f.out.is_large_proven()), (0, 0, true));
+}
+
+#[test]
+fn what_was_reported_makes_nobody_miss_large_packets() {
+    let mut f = flight(20);
+    assert_eq!(f.out.large_missing(), 16, "of the first few");
+    f.ack(Time(101_000), 0, &[2]);
+    assert_eq!(f.out.large_missing(), 0);
+    assert!(f.out.is_torn() && f.out.has_sacked());
+}
+
+#[test]
+fn a_packet_held_back_goes_when_it_is_missed_and_is_forged_if_acknowledged_before() {
+    let mut f = flight(3);
+    assert_eq!(f.out.held(), None);
+    f.end += LEN as u64;
+    f.out.hold(Time(3_000), f.end, LEN);
+    f.send(Time(3_000));
+    assert_eq!((f.out.held(), f.out.first_lost(), f.out.in_flight()), (Some(seq(3)), None, 4000));
+    // What came before it says nothing of it.
+    let (acked, _) = f.ack(Time(101_000), 1, &[2]);
+    assert_eq!((acked.missed, acked.forged, f.out.held()), (false, false, Some(seq(3))));
+    let (acked, _) = f.ack(Time(103_000), 2, &[2]);
+    assert_eq!((acked.missed, acked.forged, f.out.held()), (true, false, None));
+    assert_eq!(f.out.first_lost(), Some(seq(3)));
+    // Released and sent, it is a packet like any other...
+    f.out.resend(Time(103_000), seq(3), false);
+    let (acked, _) = f.ack(Time(203_000), 2, &[]);
+    assert_eq!((acked.forged, acked.packets, f.out.unacked()), (false, 1, 0));
+    // ...and not sent, nobody can have it.
+    f.end += LEN as u64;
+    f.out.hold(Time(204_000), f.end, LEN);
+    assert!(f.ack(Time(304_000), 1, &[]).0.forged);
+}
+
+#[test]
+fn an_original_is_told_from_what_was_sent_again() {
+    // Sent twice and answered too soon: it can only have been the first one.
+    let mut f = flight(3);
+    f.out.all_lost();
+    f.out.resend(Time(600_000), seq(0), false);
+    assert!(f.ack(Time(600_010), 1, &[]).0.premature);
+    // Sent three times, it may have been the second, unless the peer has received nothing since the newest packet.
+    for (echo, premature) in [(None, false), (Some(Time(2_000)), true), (Some(Time(2_001)), false)] {
+        let mut f = flight(3);
+        f.out.all_lost();
+        f.out.resend(Time(600_000), seq(0), false);
+        f.out.all_lost();
+        f.out.resend(Time(900_000), seq(0), false);
+        let evidence = Evidence { now: Time(900_010), min_rtt: 100_000, echo };
+        assert_eq!(f.out.acknowledge(&evidence, 1, None).premature, premature, "{echo:?}");
+    }
+    // In time it was the last one.
+    let mut f = flight(3);
+    f.out.all_lost();
+    f.out.resend(Time(600_000), seq(0), false);
+    let (acked, _) = f.ack(Time(700_000), 1, &[]);
+    assert!(!acked.premature && acked.resent && acked.spurious == 0);
+}

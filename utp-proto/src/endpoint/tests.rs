@@ -1,5 +1,7 @@
 //! Two endpoints joined by a wire with a delay, in virtual time.
 
+mod application;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;

@@ -1,0 +1,98 @@
+//! What the application is told of a connection, and what it may hold.
+
+use super::*;
+use crate::PathError;
+
+#[test]
+fn a_path_that_does_not_exist_ends_what_is_opening_and_nothing_else() {
+    let mut pair = Pair::new(Config::default());
+    let opening = pair.ends[0].connect(pair.now, address(1)).unwrap();
+    assert!(!pair.at(0, opening).is_connected());
+    pair.ends[0].handle_path_error(pair.now, address(1), PathError::TooBig(Some(1000)));
+    pair.ends[0].handle_path_error(pair.now, address(1), PathError::Unreachable);
+    pair.drain();
+    // Whoever waits to read or write is woken first.
+    let told = [Event::Readable, Event::Writable, Event::Closed { reason: CloseReason::Unreachable }];
+    assert_eq!(pair.events[0], told.map(|event| (opening, event)));
+
+    let mut pair = Pair::new(Config::default());
+    let [a, b] = pair.connected();
+    assert!(pair.at(0, a).is_connected());
+    pair.ends[0].handle_path_error(pair.now, address(1), PathError::Unreachable);
+    pair.transfer([a, b], 10_000, Duration::from_secs(10));
+}
+
+#[test]
+fn the_application_is_told_how_far_each_byte_has_got() {
+    let mut config = Config::default();
+    config.nagle(false);
+    let mut pair = Pair::new(config);
+    let [a, b] = pair.connected();
+    pair.at(0, a).write(&[7; 2_000]).unwrap();
+    let mut bytes = bytes::Bytes::from(vec![8; 2_000]);
+    assert_eq!(pair.at(0, a).write_bytes(&mut bytes), Ok(2_000));
+    assert_eq!((pair.at(0, a).bytes_written(), pair.at(0, a).bytes_sent()), (4_000, 0));
+    assert_eq!(pair.ends[0].stats().memory, 4_000);
+    pair.drain();
+    assert_eq!((pair.at(0, a).bytes_sent(), pair.at(0, a).bytes_acked()), (4_000, 0));
+    let stats = pair.at(0, a).stats();
+    assert_eq!((stats.bytes_in_flight, stats.packets_in_flight), (4_000, 4));
+    pair.run(Duration::from_millis(100));
+    assert_eq!((pair.at(0, a).bytes_acked(), pair.ends[0].stats().memory), (4_000, 0));
+    assert_eq!((pair.at(1, b).readable(), pair.ends[1].stats().memory), (4_000, 4_000));
+    assert_eq!(pair.at(1, b).read(&mut [0; 1_000]), Ok(1_000));
+    assert_eq!((pair.at(1, b).bytes_read(), pair.at(1, b).readable()), (1_000, 3_000));
+    assert_eq!(pair.ends[1].stats().memory, 3_000);
+    // The end of the stream is told apart from the end of the connection.
+    assert!(!pair.at(0, a).is_finish_acked() && !pair.at(1, b).is_peer_finished());
+    pair.at(0, a).finish();
+    assert!(!pair.at(0, a).is_finish_acked());
+    pair.run(Duration::from_millis(100));
+    assert!(pair.at(0, a).is_finish_acked() && pair.at(0, a).is_connected());
+    assert_eq!((pair.at(0, a).writable(), pair.at(0, a).write(b"x")), (0, Err(WriteError::Finished)));
+    // Given up with data unread, nothing is held for it.
+    pair.at(1, b).abort();
+    pair.drain();
+    assert_eq!(pair.ends[1].stats().memory, 0);
+}
+
+#[test]
+fn a_write_cut_short_is_followed_by_word_of_new_room_and_a_full_one_by_none() {
+    for (len, is_cut) in [(64 << 10, false), ((64 << 10) + 1, true)] {
+        for is_shared in [false, true] {
+            let mut config = Config::default();
+            config.send_buffer(64 << 10).unwrap();
+            let mut pair = Pair::new(config);
+            let [a, _] = pair.connected();
+            pair.events[0].clear();
+            let mut data = bytes::Bytes::from(vec![7; len]);
+            let taken =
+                if is_shared { pair.at(0, a).write_bytes(&mut data) } else { pair.at(0, a).write(&data) };
+            assert_eq!(taken, Ok(64 << 10));
+            assert!(!is_shared || data.len() == len - (64 << 10));
+            pair.run(Duration::from_secs(2));
+            let told = pair.events[0].iter().filter(|(_, event)| *event == Event::Writable).count();
+            assert_eq!(told, usize::from(is_cut), "{len}, {is_shared}");
+        }
+    }
+}
+
+#[test]
+fn the_figures_of_a_connection_are_those_of_its_path() {
+    let mut config = roomy();
+    config.receive_congestion(Some(Arc::new(crate::congestion::FixedWindow { bytes: 40_000 })));
+    let mut pair = Pair::new(config);
+    let ends @ [a, b] = pair.connected();
+    let first = pair.at(0, a).stats();
+    assert!(first.rtt_var >= Duration::from_millis(9), "half of the first sample: {:?}", first.rtt_var);
+    pair.transfer(ends, 1_000_000, Duration::from_secs(60));
+    pair.run(Duration::from_millis(50));
+    let (sender, receiver) = (pair.at(0, a).stats(), pair.at(1, b).stats());
+    assert!(sender.min_rtt == Duration::from_millis(20) && sender.rtt >= sender.min_rtt);
+    assert!(sender.rto >= sender.rtt && sender.rtt_var < first.rtt_var);
+    assert_eq!((sender.bytes_in_flight, sender.packets_in_flight), (0, 0));
+    assert_eq!(receiver.receive_cwnd, 40_000);
+    assert_eq!((sender.peer_window, receiver.receive_window), (40_000, 40_000), "no more than it allows");
+    assert!(receiver.receive_limit >= 40_000 && sender.send_limit >= 1 << 20);
+    assert_eq!(sender.packet_limit, u64::from(Config::default().max_packets_in_flight));
+}
