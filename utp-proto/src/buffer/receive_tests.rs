@@ -346,153 +346,25 @@ fn the_window_told_is_kept() {
     }
 }
 
-/// A buffer of 64,000 bytes whose packets may come far ahead, in memory of 80,192 at most.
-fn large() -> (Pools, ReceiveBuffer) {
-    let buffer = ReceiveBuffer::new(SeqNr(0xfffe), 64_000, 4096);
-    assert_eq!(buffer.limit(), 64_000 + 8_000 + SLACK);
-    (Pools::default(), buffer)
-}
-
-/// The packet that is missing, of `len` bytes.
-fn next(pools: &mut Pools, buffer: &mut ReceiveBuffer, len: usize) {
-    let arrival = buffer.insert(pools, buffer.next(), &vec![7; len], false);
-    assert!(matches!(arrival, Arrival::InOrder { .. }));
-}
-
-/// A packet of `len` bytes so far ahead of the next one.
-fn ahead(pools: &mut Pools, buffer: &mut ReceiveBuffer, distance: u16, len: usize) {
-    let seq = buffer.next().plus(distance);
-    assert_eq!(buffer.insert(pools, seq, &vec![distance as u8; len], false), Arrival::OutOfOrder);
-}
-
-#[test]
-fn short_packets_wait_in_blocks_of_their_size_and_large_ones_in_full_ones() {
-    let (mut pools, mut buffer) = large();
-    let mut memory = 0;
-    for (i, (len, block)) in
-        [(10, 10), (1124, 1124), (1125, 1500), (1500, 1500), (1600, 1600)].into_iter().enumerate()
-    {
-        ahead(&mut pools, &mut buffer, i as u16 + 1, len);
-        memory += block;
-        assert_eq!(buffer.ahead_memory, memory, "{len}");
-    }
-    // Spare blocks are taken up to twice the size.
-    for (spare, taken) in [(3001, 1500), (3000, 3000)] {
-        pools.packets.give(Vec::with_capacity(spare));
-        ahead(&mut pools, &mut buffer, if spare > 3000 { 6 } else { 7 }, 1200);
-        memory += taken;
-        assert_eq!(buffer.ahead_memory, memory, "{spare}");
-    }
-    // All are counted off when their turn has come, and those that can be used again are kept.
-    next(&mut pools, &mut buffer, 0);
-    assert_eq!((buffer.ahead_memory, buffer.ahead_bytes, buffer.ahead_packets), (0, 0, 0));
-    assert_eq!(buffer.readable(), 10 + 1124 + 1125 + 1500 + 1600 + 2 * 1200);
-    assert_eq!(pools.packets.take(3000).capacity(), 3000);
-    assert_eq!(pools.packets.take_up_to(1, 1499).capacity(), 1, "short blocks are not kept");
-}
-
-#[test]
-fn blocks_that_are_not_full_make_room_for_others_before_memory_runs_out() {
-    let (mut pools, mut buffer) = large();
-    for i in 1..=53 {
-        ahead(&mut pools, &mut buffer, i, 1130);
-    }
-    assert_eq!(buffer.ahead_memory, 53 * 1500);
-    // One more would need 81,000 bytes: all shrink to what is in them, the new one has its own size...
-    ahead(&mut pools, &mut buffer, 54, 1130);
-    assert_eq!(buffer.ahead_memory, 54 * 1130);
-    // ...and there is room for full blocks again.
-    ahead(&mut pools, &mut buffer, 55, 1130);
-    assert_eq!(buffer.ahead_memory, 54 * 1130 + 1500);
-    let blocks: usize = buffer.ahead.iter().flatten().map(Vec::capacity).sum();
-    assert_eq!((buffer.ahead_memory, buffer.ahead_bytes), (blocks, 55 * 1130));
-}
-
-#[test]
-fn a_ring_that_is_not_full_makes_room_too_but_keeps_some_to_grow() {
-    let (mut pools, mut buffer) = large();
-    (0..33).for_each(|_| next(&mut pools, &mut buffer, 1_000));
-    assert_eq!(buffer.ready.capacity(), 65_536);
-    for i in 1..=9 {
-        ahead(&mut pools, &mut buffer, i, 1130);
-    }
-    assert_eq!((buffer.ready.capacity(), buffer.ahead_memory), (65_536, 9 * 1500));
-    ahead(&mut pools, &mut buffer, 10, 1130);
-    assert_eq!((buffer.ready.capacity(), buffer.ahead_memory), (33_000 + 2_000, 10 * 1130));
-    next(&mut pools, &mut buffer, 1_000);
-    assert_eq!(read_all(&mut pools, &mut buffer).len(), 33_000 + 1_000 + 10 * 1130);
-}
-
-#[test]
-fn what_wastes_little_is_not_moved_when_memory_is_tight() {
-    let (mut pools, mut buffer) = large();
-    (0..56).for_each(|_| next(&mut pools, &mut buffer, 1_100));
-    assert_eq!(buffer.ready.capacity(), 65_536);
-    ahead(&mut pools, &mut buffer, 1, 1200);
-    // Less than a quarter of the spare memory would be won here, less than half of it there.
-    buffer.compact();
-    assert_eq!((buffer.ready.capacity(), buffer.ahead_memory), (65_536, 1500));
-}
-
-#[test]
-fn the_ring_doubles_from_one_page_on_within_the_memory_left() {
-    let (mut pools, mut buffer) = large();
-    let mut insert = |len: usize| {
-        next(&mut pools, &mut buffer, len);
-        buffer.ready.capacity()
-    };
-    assert_eq!((insert(10), insert(4086), insert(1)), (4096, 4096, 8192));
-    assert_eq!((insert(61_439), insert(1)), (65_536, limit_of(64_000)), "no more than the limit");
-}
-
-fn limit_of(capacity: usize) -> usize {
-    capacity + capacity / 8 + SLACK
-}
-
-#[test]
-fn exactly_the_capacity_and_the_slack_are_taken() {
-    let (mut pools, mut buffer) = buffer();
-    let (base, filled_gap) = (SeqNr(0xfffe), false);
-    let bytes = 10_000 + SLACK;
-    let arrival = buffer.insert(&mut pools, base, &vec![0; bytes], false);
-    assert_eq!(arrival, Arrival::InOrder { bytes, filled_gap });
-    assert_eq!(buffer.insert(&mut pools, base.plus(1), b"x", false), Arrival::Overflow);
-}
-
-#[test]
-fn the_list_of_what_came_ahead_grows_by_128_and_counts_when_it_is_long() {
-    let (mut pools, mut buffer) = large();
-    for (distance, capacity) in [(1, 128), (128, 128), (129, 256), (600, 640), (1024, 1024)] {
-        ahead(&mut pools, &mut buffer, distance, 1);
-        assert_eq!((buffer.ahead.len(), buffer.ahead.capacity()), (usize::from(distance), capacity));
-    }
-    assert!(!buffer.was_far() && buffer.has_gap());
-    assert_eq!((buffer.list_len(), buffer.len(), buffer.readable()), (0, 5, 0));
-    ahead(&mut pools, &mut buffer, 1025, 1);
-    assert!(buffer.was_far());
-    assert_eq!(buffer.list_len(), 1025 * size_of::<Option<Vec<u8>>>());
-}
-
 #[test]
 fn nothing_is_reported_if_a_short_mask_would_be_empty() {
     let (mut pools, mut buffer) = buffer();
-    ahead(&mut pools, &mut buffer, 40, 1);
+    let seq = buffer.next().plus(40);
+    assert_eq!(buffer.insert(&mut pools, seq, b"x", false), Arrival::OutOfOrder);
     assert_eq!((buffer.sack_len(4), buffer.sack_len(8)), (0, 8));
 }
 
 #[test]
-fn limits_may_change_and_clearing_frees_all() {
+fn what_comes_further_ahead_than_the_reorder_window_is_dropped() {
     let (mut pools, mut buffer) = buffer();
     buffer.set_reorder_window(2);
     let base = buffer.next();
     assert_eq!(buffer.insert(&mut pools, base.plus(3), b"x", false), Arrival::Overflow);
-    ahead(&mut pools, &mut buffer, 2, 1200);
-    buffer.insert(&mut pools, base, b"in order", false);
-    assert_eq!((buffer.len(), buffer.fin()), (1208, None));
+    assert_eq!(buffer.insert(&mut pools, base.plus(2), b"x", false), Arrival::OutOfOrder);
+    assert!(matches!(buffer.insert(&mut pools, base, b"in order", false), Arrival::InOrder { .. }));
+    assert_eq!((buffer.has_gap(), buffer.fin()), (true, None));
     assert_eq!(buffer.insert(&mut pools, base.plus(3), b"", true), Arrival::OutOfOrder);
-    assert!(buffer.has_gap() && buffer.fin() == Some(base.plus(3)));
+    assert_eq!(buffer.fin(), Some(base.plus(3)));
     buffer.clear(&mut pools);
-    assert_eq!((buffer.len(), buffer.readable(), buffer.has_gap()), (0, 0, false));
-    assert_eq!((buffer.ready.capacity(), buffer.ahead.capacity(), buffer.ahead_memory), (0, 0, 0));
-    assert_eq!((pools.packets.take(1).capacity(), pools.blocks.take(1).capacity()), (1500, 4096));
+    assert_eq!((buffer.readable(), buffer.has_gap(), buffer.held()), (0, false, 0));
 }

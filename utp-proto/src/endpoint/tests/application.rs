@@ -39,10 +39,13 @@ fn the_application_is_told_how_far_each_byte_has_got() {
     assert_eq!((stats.bytes_in_flight, stats.packets_in_flight), (4_000, 4));
     pair.run(Duration::from_millis(100));
     assert_eq!((pair.at(0, a).bytes_acked(), pair.ends[0].stats().memory), (4_000, 0));
-    assert_eq!((pair.at(1, b).readable(), pair.ends[1].stats().memory), (4_000, 4_000));
+    // The blocks that hold it, and their list.
+    let held = |unread: u64| unread..unread + 1_500;
+    assert_eq!(pair.at(1, b).readable(), 4_000);
+    assert!(held(4_000).contains(&pair.ends[1].stats().memory));
     assert_eq!(pair.at(1, b).read(&mut [0; 1_000]), Ok(1_000));
     assert_eq!((pair.at(1, b).bytes_read(), pair.at(1, b).readable()), (1_000, 3_000));
-    assert_eq!(pair.ends[1].stats().memory, 3_000);
+    assert!(held(3_000).contains(&pair.ends[1].stats().memory));
     // The end of the stream is told apart from the end of the connection.
     assert!(!pair.at(0, a).is_finish_acked() && !pair.at(1, b).is_peer_finished());
     pair.at(0, a).finish();
