@@ -190,6 +190,7 @@ struct Socket {
     syns_refused: u64,
     receive_calls: u64,
     send_calls: u64,
+    send_calls_offloaded: u64,
     send_blocked: u64,
     send_too_big: u64,
 }
@@ -209,6 +210,7 @@ impl From<&SocketStats> for Socket {
             syns_refused: endpoint.syns_refused,
             receive_calls: receive.receive_calls,
             send_calls: send.send_calls,
+            send_calls_offloaded: send.send_calls_offloaded,
             send_blocked: send.send_blocked,
             send_too_big: send.send_too_big,
         }

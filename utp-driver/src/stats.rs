@@ -40,6 +40,8 @@ pub struct ReceiveStats {
 pub struct SendStats {
     /// System calls.
     pub send_calls: u64,
+    /// Of those, the ones that handed over several packets in one piece (send offload).
+    pub send_calls_offloaded: u64,
     /// Times the socket's buffer was full. No loss: the packets waited.
     pub send_blocked: u64,
     /// Times that waiting packets were stamped anew.

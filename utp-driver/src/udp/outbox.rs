@@ -272,6 +272,7 @@ impl Run {
             let Err(error) = calls.one(&transmit, self.may_fragment) else {
                 self.start += len;
                 stats.bytes_sent += len as u64;
+                stats.send_calls_offloaded += u64::from(len > self.segment);
                 retried = false;
                 if refused {
                     // One packet passes where the run did not: a device without checksum offload.

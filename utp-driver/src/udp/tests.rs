@@ -69,10 +69,12 @@ fn runs_cross_the_loopback_intact_with_every_combination_of_offloads() {
         let calls = outbox.stats().send_calls;
         if from.send_segments > 1 {
             assert!(calls <= 3, "{calls} calls for 100 packets with offload");
+            assert_eq!(outbox.stats().send_calls_offloaded, calls);
         }
         if !send {
             let expected = sent.len().div_ceil(singles::MOST);
             assert_eq!(calls, expected as u64, "without offload a call takes a list, or one packet");
+            assert_eq!(outbox.stats().send_calls_offloaded, 0);
         }
         let received = receive(&to, sent.len());
         assert!(received.iter().all(|(peer, _)| *peer == from.local_addr()));
