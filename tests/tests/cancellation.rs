@@ -455,20 +455,19 @@ fn every_public_future_is_in_the_list() {
         assert!(on_async_std::operations().iter().any(|(other, _)| other == name));
     }
     let mut seen = 0;
-    for source in ["utp-driver/src/adapter.rs", "utp-tokio/src", "utp-async-std/src"] {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(source);
-        let files: Vec<_> = if path.is_dir() {
-            std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect()
-        } else {
-            vec![path]
-        };
-        for file in files {
-            for line in std::fs::read_to_string(file).unwrap().lines() {
-                let Some((_, rest)) = line.split_once("pub async fn ") else { continue };
-                let name = rest.split(['(', '<']).next().unwrap();
-                assert!(listed.contains(name), "{name} is not in the list");
-                seen += 1;
-            }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let sources = ["utp-driver/src/adapter.rs", "utp-tokio/src", "utp-async-std/src"];
+    let mut paths: Vec<_> = sources.iter().map(|source| root.join(source)).collect();
+    while let Some(path) = paths.pop() {
+        if path.is_dir() {
+            paths.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        for line in std::fs::read_to_string(path).unwrap().lines() {
+            let Some((_, rest)) = line.split_once("pub async fn ") else { continue };
+            let name = rest.split(['(', '<']).next().unwrap();
+            assert!(listed.contains(name), "{name} is not in the list");
+            seen += 1;
         }
     }
     assert!(seen > 30, "only {seen} found: the sources look different");
