@@ -270,8 +270,10 @@ fn a_peer_that_dies_and_comes_back_on_its_port_resets_the_old_connection_and_tak
         let mut connected: UtpStream = connected.unwrap();
         connected.write_all(b"it arrives").await.unwrap();
         connected.acked().await.unwrap();
-        // As if its process were killed: no word of farewell, and the port is free.
-        dies.shutdown_background();
+        // As if its process were killed: no word of farewell, and the port is free. Its driver has to be gone
+        // before the handles are, for they would say farewell.
+        let gone = tokio::task::spawn_blocking(move || dies.shutdown_timeout(LIMIT));
+        gone.await.unwrap();
         drop((accepted, server));
         let server = loop {
             match UtpSocket::bind(to).await {
