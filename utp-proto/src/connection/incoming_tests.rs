@@ -193,3 +193,100 @@ fn a_round_trip_is_measured_by_what_was_sent_once_or_newest_or_echoed() {
     assert_eq!(sample(true, Some(500), 500, false, None), None);
     assert_eq!(sample(true, Some(400), 500, true, Some(900)), Some(100));
 }
+
+/// Keeps the delays that it is told.
+#[derive(Debug, Default)]
+struct Record(std::sync::Arc<std::sync::Mutex<Vec<(Option<u32>, Option<u32>)>>>);
+
+impl crate::congestion::Controller for Record {
+    fn on_ack(&mut self, ack: &Ack) {
+        self.0.lock().unwrap().push((ack.delay, ack.reverse_delay));
+    }
+
+    fn on_loss(&mut self, _: &Loss) {}
+
+    fn window(&self) -> u64 {
+        10_000
+    }
+}
+
+#[test]
+fn the_controller_learns_the_delays_that_were_measured_and_no_others() {
+    for (difference, timestamp, delays) in [
+        (300, 400, (Some(300), Some(600))),
+        (0, 400, (None, Some(600))),
+        (NO_SAMPLE, 400, (None, Some(600))),
+        (300, 0, (Some(300), None)),
+    ] {
+        let mut lab = Lab::connected(plain());
+        let record = Record::default();
+        let told = std::sync::Arc::clone(&record.0);
+        lab.c.controller = Box::new(record);
+        lab.sent(0, &[100]);
+        let answer = header(PacketType::State, THEIRS, OURS);
+        let (timestamp, timestamp_difference) = (Timestamp(timestamp), difference);
+        assert!(lab.takes(1_000, Header { timestamp, timestamp_difference, ..answer }, &[]));
+        assert_eq!(*told.lock().unwrap(), [delays]);
+    }
+}
+
+#[test]
+fn a_recovery_ends_with_what_was_out_when_it_began_and_an_unchanged_window_is_no_event() {
+    let mut lab = Lab::connected(plain());
+    lab.sent(0, &[100; 3]);
+    let losses = lab.c.outstanding.oldest_lost();
+    lab.at(10, |c, cx| c.note_losses(cx, &losses, (300, 0), 0));
+    lab.at(10, |c, cx| c.note_losses(cx, &losses, (300, 0), 0));
+    let recovery = lab.c.recovery.unwrap();
+    assert_eq!((recovery.lost, recovery.end), (2, OURS.plus(3)));
+    assert_eq!((lab.c.stats.packets_lost, lab.c.stats.congestion_events), (2, 0));
+    lab.sent(20, &[100; 3]);
+    assert!(lab.takes(30, header(PacketType::State, THEIRS, OURS.plus(1)), &[]));
+    assert!(lab.c.recovery.is_some());
+    assert!(lab.takes(30, header(PacketType::State, THEIRS, OURS.plus(3)), &[]));
+    assert!(lab.c.recovery.is_none());
+}
+
+#[test]
+fn a_new_acknowledgement_tells_the_window_whenever_it_was_sent() {
+    let mut lab = Lab::connected(plain());
+    lab.sent(0, &[100; 2]);
+    lab.c.window_told = Timestamp(1_000);
+    let old = |ack| Header { timestamp: Timestamp(999), ..header(PacketType::State, THEIRS, ack) };
+    lab.window(40_000, 50_000);
+    assert!(lab.takes(0, old(OURS.minus(1)), &[]));
+    assert_eq!(lab.c.peer_window, 40_000, "overtaken");
+    assert!(lab.takes(0, old(OURS), &[]));
+    assert_eq!(lab.c.peer_window, 50_000);
+}
+
+#[test]
+fn the_application_is_told_of_bytes_and_of_the_end() {
+    let mut lab = Lab::connected(plain());
+    let last = OURS.minus(1);
+    lab.c.pending = Pending::default();
+    assert!(lab.takes(0, header(PacketType::Data, THEIRS, last), &[]));
+    assert_eq!(lab.c.pending.0, 0, "nothing to read");
+    assert!(lab.takes(0, header(PacketType::Data, THEIRS.plus(1), last), &[7]));
+    assert_eq!((lab.c.pending.0, lab.c.stats.data_packets_received), (Pending::READABLE, 2));
+    assert!(lab.takes(0, header(PacketType::Fin, THEIRS.plus(2), last), &[]));
+    assert_eq!(lab.c.pending.0, Pending::READABLE | Pending::FINISHED);
+    assert_eq!(lab.c.stats.data_packets_received, 2);
+}
+
+#[test]
+fn who_only_receives_learns_the_round_trip_from_both_clocks() {
+    let mut lab = Lab::connected(plain());
+    let mut round_trip = |timestamp, forth, back| {
+        lab.c.reply_micro = back;
+        let timestamp = Timestamp(timestamp);
+        let header = header(PacketType::Data, THEIRS, OURS);
+        lab.c.round_trip(&Header { timestamp, timestamp_difference: forth, ..header })
+    };
+    assert_eq!(round_trip(1, 30_000, 20_000), Some(50_000));
+    assert_eq!(round_trip(1, 30_000u32.wrapping_sub(1 << 31), 1 << 31), Some(30_000), "clocks apart");
+    assert_eq!(round_trip(0, 30_000, 20_000), None);
+    assert_eq!(round_trip(1, 0, 20_000), None);
+    assert_eq!(round_trip(1, NO_SAMPLE, 0u32.wrapping_sub(NO_SAMPLE) + 20_000), None);
+    assert_eq!(round_trip(1, 30_000, 0u32.wrapping_sub(30_000)), None);
+}

@@ -221,3 +221,43 @@ fn a_run_of_packets_ends_at_what_was_asked_for_at_a_shorter_one_and_at_the_large
     assert!(last < most);
     assert_eq!((size, len % size), (mss + HEADER_LEN, 1 + HEADER_LEN), "the rest, and a shorter one");
 }
+
+#[test]
+fn what_goes_again_fits_the_congestion_window_and_is_counted_by_why_it_goes() {
+    for (len, fits) in [(1_000, true), (1_001, false)] {
+        let mut lab = Lab::connected(plain());
+        lab.sent(0, &[len, 9_000]);
+        assert_eq!(lab.c.outstanding.oldest_lost().packets, 1);
+        assert_eq!(lab.c.resend(Time(0), OURS, &mut Obstacles::default()).is_some(), fits, "{len}");
+    }
+    let counts = |f: &dyn Fn(&mut Lab)| {
+        let mut lab = Lab::connected(plain());
+        lab.sent(0, &[1_000]);
+        lab.c.outstanding.all_lost();
+        f(&mut lab);
+        lab.at(10, |c, cx| c.transmit(cx, 1, &mut Vec::new())).unwrap();
+        let stats = &lab.c.stats;
+        (stats.retransmits, stats.fast_retransmits, stats.data_packets_sent)
+    };
+    assert_eq!(counts(&|_| {}), (1, 1, 1));
+    assert_eq!(counts(&|lab| lab.c.timers.after_rto = Some(1)), (1, 0, 1));
+    assert_eq!(counts(&|lab| lab.c.timers.tail_due = true), (1, 0, 1));
+}
+
+#[test]
+fn a_packet_ahead_of_its_turn_is_counted_as_data() {
+    let mut lab = Lab::connected(plain());
+    lab.c.out.write(&mut lab.pools, &vec![7; 1_089 * 100]);
+    let mut buf = Vec::new();
+    let header = Packet::parse(&{
+        lab.at(0, |c, cx| c.transmit(cx, 1, &mut buf)).unwrap();
+        buf.clone()
+    })
+    .unwrap()
+    .header;
+    let before = lab.c.stats.data_packets_sent;
+    lab.c.sent = 0;
+    lab.c.build_early(Time(0), header, 100, &mut buf);
+    lab.c.build_early(Time(0), header, 100, &mut buf);
+    assert_eq!(lab.c.stats.data_packets_sent, before + 2);
+}
