@@ -194,9 +194,12 @@ fn a_round_trip_is_measured_by_what_was_sent_once_or_newest_or_echoed() {
     assert_eq!(sample(true, Some(400), 500, true, Some(900)), Some(100));
 }
 
+/// Delay and reverse delay of an acknowledgement.
+type Delays = (Option<u32>, Option<u32>);
+
 /// Keeps the delays that it is told.
 #[derive(Debug, Default)]
-struct Record(std::sync::Arc<std::sync::Mutex<Vec<(Option<u32>, Option<u32>)>>>);
+struct Record(std::sync::Arc<std::sync::Mutex<Vec<Delays>>>);
 
 impl crate::congestion::Controller for Record {
     fn on_ack(&mut self, ack: &Ack) {
