@@ -293,3 +293,47 @@ fn who_only_receives_learns_the_round_trip_from_both_clocks() {
     assert_eq!(round_trip(1, NO_SAMPLE, 0u32.wrapping_sub(NO_SAMPLE) + 20_000), None);
     assert_eq!(round_trip(1, 30_000, 0u32.wrapping_sub(30_000)), None);
 }
+
+#[test]
+fn a_syn_ack_without_a_window_leaves_what_is_assumed() {
+    for window in [0, 1, 30_000] {
+        let mut lab = Lab::opening(plain());
+        let assumed = lab.c.peer_window;
+        lab.at(0, |c, cx| c.transmit(cx, 1, &mut Vec::new())).unwrap();
+        let answer = header(PacketType::State, THEIRS, OURS.minus(1));
+        assert!(lab.takes(10_000, Header { wnd_size: window, ..answer }, &[]));
+        assert!(lab.c.is_connected());
+        assert_eq!(lab.c.peer_window, if window == 0 { assumed } else { window });
+    }
+}
+
+#[test]
+fn a_silent_answer_hurries_the_syn_until_eight_went() {
+    let hurried = |since, syns, kind| {
+        let mut lab = Lab::opening(plain());
+        lab.at(0, |c, cx| c.transmit(cx, 1, &mut Vec::new())).unwrap();
+        lab.c.timers.syns = syns;
+        assert!(lab.takes(since, header(kind, THEIRS, OURS.minus(1)), &[]));
+        lab.c.timers.syn_at == Time(since)
+    };
+    assert!(hurried(HURRIED_SYN, 1, PacketType::Data) && hurried(HURRIED_SYN, 7, PacketType::Data));
+    assert!(!hurried(HURRIED_SYN - 1, 1, PacketType::Data) && !hurried(HURRIED_SYN, 8, PacketType::Data));
+    assert!(hurried(HURRIED_SYN, 1, PacketType::Fin));
+}
+
+#[test]
+fn a_peer_that_has_sent_a_mask_is_not_judged_by_repetitions() {
+    let inferred = |peer_sacks, mask: Option<&[u8]>| {
+        let mut lab = Lab::connected(plain());
+        lab.sent(0, &[100; 8]);
+        lab.c.peer_sacks = peer_sacks;
+        (0..DUPLICATE_ACKS)
+            .map(|_| lab.c.infer_without_sack(&Acked::default(), mask.map(SackMask), true).packets)
+            .sum::<u32>()
+    };
+    assert_eq!(inferred(false, None), 1);
+    assert_eq!(
+        (inferred(true, None), inferred(false, Some(&[0; 4])), inferred(true, Some(&[0; 4]))),
+        (0, 0, 0)
+    );
+}

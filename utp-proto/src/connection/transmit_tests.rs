@@ -261,3 +261,35 @@ fn a_packet_ahead_of_its_turn_is_counted_as_data() {
     lab.c.build_early(Time(0), header, 100, &mut buf);
     assert_eq!(lab.c.stats.data_packets_sent, before + 2);
 }
+
+/// Counts the rests it is told of.
+#[derive(Debug)]
+struct Rests(std::sync::Arc<std::sync::atomic::AtomicU32>);
+
+impl Controller for Rests {
+    fn on_ack(&mut self, _: &Ack) {}
+
+    fn on_loss(&mut self, _: &Loss) {}
+
+    fn on_restart(&mut self, _: std::time::Instant) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    fn window(&self) -> u64 {
+        10_000
+    }
+}
+
+#[test]
+fn who_was_idle_for_more_than_a_time_out_begins_anew() {
+    for (idle, restarts) in [(499_999, 0), (500_000, 0), (500_001, 1)] {
+        let mut lab = Lab::connected(plain());
+        let count = std::sync::Arc::default();
+        lab.c.controller = Box::new(Rests(std::sync::Arc::clone(&count)));
+        lab.c.rtt.sample(Time(0), 100_000);
+        assert_eq!(lab.c.rtt.rto(), 500_000);
+        lab.c.out.write(&mut lab.pools, &[7; 10]);
+        lab.at(idle, |c, cx| c.transmit(cx, 1, &mut Vec::new())).unwrap();
+        assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), restarts, "{idle}");
+    }
+}
