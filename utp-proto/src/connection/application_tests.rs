@@ -1,5 +1,5 @@
+use super::super::Acks;
 use super::super::lab::{Lab, plain};
-use super::super::{Acks, SHORT_SHARE};
 use super::*;
 use crate::congestion::{Ack, Controller, FixedWindow, Loss};
 
@@ -93,12 +93,12 @@ fn whoever_waits_is_told_of_the_end_unless_both_directions_had_theirs() {
 #[test]
 fn little_is_held_while_memory_is_short_and_nothing_once_it_is_given_back() {
     let mut lab = Lab::connected(plain());
-    let whole = lab.c.incoming.window();
-    assert!(whole > SHORT_SHARE);
+    let (whole, share) = (lab.c.incoming.window(), 16 << 10);
+    assert!(whole > share);
     lab.c.set_short(false);
     assert_eq!(lab.c.incoming.window(), whole);
     lab.c.set_short(true);
-    assert_eq!((lab.c.incoming.window(), lab.c.stats().receive_limit), (SHORT_SHARE, SHORT_SHARE as u64));
+    assert_eq!((lab.c.incoming.window(), lab.c.stats().receive_limit), (share, share as u64));
     lab.c.set_short(false);
     assert_eq!(lab.c.incoming.window(), whole);
     lab.c.write(&mut lab.pools, b"x").unwrap();
@@ -107,4 +107,22 @@ fn little_is_held_while_memory_is_short_and_nothing_once_it_is_given_back() {
     assert!(lab.c.memory() > 1);
     lab.c.release(&mut lab.pools);
     assert_eq!(lab.c.memory(), 0);
+}
+
+#[test]
+fn events_are_told_once_each_in_their_order() {
+    use crate::Event;
+    let mut lab = Lab::connected(plain());
+    lab.at(0, |c, cx| c.abort(cx));
+    lab.c.pending.0 = u8::MAX >> 1;
+    let told: Vec<_> = std::iter::from_fn(|| lab.c.take_event()).collect();
+    let reason = CloseReason::Aborted;
+    let (data, end) =
+        ([Event::Readable, Event::Acked, Event::Writable], [Event::Finished, Event::Closed { reason }]);
+    assert_eq!(told, [&[Event::Incoming, Event::Connected][..], &data, &end].concat());
+    for bit in [Pending::ACKED, Pending::FINISHED] {
+        lab.c.pending.0 = bit;
+        assert!(matches!(lab.c.take_event(), Some(Event::Acked | Event::Finished)));
+        assert_eq!(lab.c.take_event(), None);
+    }
 }
