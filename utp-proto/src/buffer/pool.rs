@@ -131,4 +131,24 @@ mod tests {
         let again = pool.take(8000);
         assert_eq!(again.as_ptr(), at);
     }
+
+    #[test]
+    fn lists_are_kept_up_to_a_number_and_a_size_and_all_is_counted() {
+        let mut pools = Pools::default();
+        assert_eq!((pools.take_pieces(100).capacity(), pools.spare()), (0, 0));
+        pools.give_pieces(Pieces::new());
+        pools.give_pieces(Pieces::with_capacity(SPARE_PIECES + 1));
+        assert!(pools.pieces.is_empty());
+        for n in 1..=SPARE_LISTS + 1 {
+            pools.give_pieces(Pieces::with_capacity(16));
+            assert_eq!(pools.pieces.len(), n.min(SPARE_LISTS));
+        }
+        pools.blocks.give(Vec::with_capacity(1_000));
+        let lists = SPARE_LISTS * 16 * size_of::<Piece>();
+        let of_lists = pools.pieces.capacity() * size_of::<Pieces>();
+        let of_blocks = pools.blocks.spare.capacity() * size_of::<Vec<u8>>();
+        assert_eq!(pools.spare(), 1_000 + lists + of_lists + of_blocks);
+        assert_eq!(pools.take_pieces(15).capacity(), 0, "none so short");
+        assert_eq!((pools.take_pieces(16).capacity(), pools.pieces.len()), (16, SPARE_LISTS - 1));
+    }
 }

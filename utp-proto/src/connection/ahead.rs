@@ -228,3 +228,7 @@ const VOID_RUN: u32 = 128;
 
 /// Microseconds until the next question after that; twice as many after each.
 const VOID_PAUSE: u64 = 1_000_000;
+
+#[cfg(test)]
+#[path = "ahead_tests.rs"]
+mod tests;

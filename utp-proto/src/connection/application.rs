@@ -239,3 +239,7 @@ impl Connection {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "application_tests.rs"]
+mod tests;

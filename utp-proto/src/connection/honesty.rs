@@ -161,4 +161,87 @@ mod tests {
         honesty.note_rtt(69_999);
         assert_eq!((honesty.at, honesty.rtt), (0, 69_999));
     }
+
+    /// Whether a packet is held back where everything is as it must be, but for what `f` does.
+    fn withholds(packets: usize, f: impl FnOnce(&mut super::super::lab::Lab)) -> bool {
+        use super::super::lab::{Lab, plain};
+        let mut lab = Lab::connected(plain());
+        let mss = lab.c.mss();
+        lab.window(1 << 20, 1 << 20);
+        lab.sent(0, &vec![mss; packets]);
+        lab.c.wants_write = true;
+        lab.c.out.write(&mut lab.pools, &vec![7; FIRST * mss]);
+        f(&mut lab);
+        lab.c.withhold(Time(0), mss);
+        assert_eq!(lab.c.outstanding.held().is_some(), lab.c.stats.withheld == 1);
+        lab.c.stats.withheld == 1
+    }
+
+    #[test]
+    fn only_bulk_that_goes_on_calmly_is_tested() {
+        let more = |lab: &mut super::super::lab::Lab, packets: usize, bytes: usize| {
+            lab.c.wants_write = false;
+            let mss = lab.c.mss();
+            lab.c.out.write(&mut lab.pools, &vec![7; packets * mss + bytes]);
+        };
+        assert!(withholds(16, |_| {}) && withholds(8, |_| {}) && !withholds(7, |_| {}));
+        assert!(!withholds(16, |lab| lab.c.sent += 1), "too little to be sent");
+        assert!(!withholds(16, |lab| lab.c.finish()), "no more comes");
+        assert!(withholds(16, |lab| more(lab, 16, 0)), "twice the flight");
+        assert!(!withholds(16, |lab| (more(lab, 16, 0), lab.c.sent += 1).1));
+        assert!(withholds(16, |lab| lab.c.peer_window = 18 * lab.c.mss() as u32));
+        assert!(!withholds(16, |lab| lab.c.peer_window = 18 * lab.c.mss() as u32 - 1));
+        assert!(withholds(16, |lab| lab.c.ahead.limit = 18) && !withholds(16, |lab| lab.c.ahead.limit = 17));
+        assert!(!withholds(16, |lab| lab.c.timers.after_rto = Some(1)));
+        assert!(!withholds(16, |lab| lab.c.timers.tail_due = true));
+        assert!(!withholds(16, |lab| {
+            let prr = super::super::Prr::new(0, 0);
+            let end = lab.c.outstanding.next();
+            lab.c.recovery = Some(super::super::Recovery { prr, end, lost: 1, spurious: 0 });
+        }));
+        // What went ahead of its turn counts on the size of the packets before it.
+        let asked = |less: usize, distance: Option<u16>| {
+            withholds(16, |lab| {
+                lab.c.ask(Time(0), lab.c.mss() - less);
+                let next = lab.c.outstanding.next();
+                if let (Some(early), Some(distance)) = (&mut lab.c.ahead.early, distance) {
+                    early.seq = next.plus(distance);
+                }
+            })
+        };
+        assert!(asked(0, None) && !asked(1, None));
+        assert!(asked(0, Some(2)) && !asked(0, Some(1)) && !asked(0, Some(0x8000)));
+    }
+
+    #[test]
+    fn a_test_is_due_at_a_flight_or_after_so_many_packets() {
+        let due = |flight, at, sent| {
+            let mut lab = super::super::lab::Lab::connected(super::super::lab::plain());
+            let mss = lab.c.mss();
+            lab.window(1 << 20, 1 << 20);
+            lab.sent(0, &[mss; 16]);
+            lab.c.wants_write = true;
+            lab.c.out.write(&mut lab.pools, &vec![7; FIRST * mss]);
+            (lab.c.honesty.flight, lab.c.honesty.at, lab.c.stats.data_packets_sent) = (flight, at, sent);
+            lab.c.maybe_withhold(Time(0), mss);
+            lab.c.stats.withheld == 1
+        };
+        assert!(due(16, 100, 0) && !due(17, 100, 99) && due(17, 100, 100));
+    }
+
+    #[test]
+    fn the_secret_decides_when_the_first_test_comes() {
+        let mut flights = std::collections::BTreeSet::new();
+        for secret in 0..200u64 {
+            let mut lab = super::super::lab::Lab::connected(super::super::lab::plain());
+            let mut expected = Honesty::new();
+            expected.random = if secret % 2 == 0 { secret + 1 } else { secret };
+            let more = expected.random(8) as u32;
+            let first = lab.c.honesty.flight;
+            lab.c.set_secret(secret);
+            assert_eq!((lab.c.honesty.flight, lab.c.honesty.random), (first + more, expected.random));
+            flights.insert(more);
+        }
+        assert_eq!(flights.len(), 8);
+    }
 }

@@ -529,3 +529,7 @@ const OLDEST_ECHO: u64 = 15_000_000;
 
 /// Microseconds after which the first acknowledgement is repeated.
 pub(super) const CONFIRM_INTERVAL: u64 = 1_000_000;
+
+#[cfg(test)]
+#[path = "incoming_tests.rs"]
+mod tests;

@@ -14,6 +14,8 @@ mod ahead;
 mod application;
 mod honesty;
 mod incoming;
+#[cfg(test)]
+mod lab;
 mod outstanding;
 mod prr;
 mod rledbat;

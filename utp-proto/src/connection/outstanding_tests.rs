@@ -345,3 +345,53 @@ fn an_original_is_told_from_what_was_sent_again() {
     let (acked, _) = f.ack(Time(700_000), 1, &[]);
     assert!(!acked.premature && acked.resent && acked.spurious == 0);
 }
+
+#[test]
+fn an_acknowledgement_that_moves_to_the_next_gap_loses_it_if_later_packets_arrived() {
+    let mut f = flight(3);
+    let evidence = Evidence { now: Time(400_000), min_rtt: f.rtt.min(), echo: None };
+    assert_eq!(f.out.oldest_lost().packets, 1);
+    f.out.resend(Time(200_000), seq(0), false);
+    f.out.acknowledge(&evidence, 1, None);
+    assert_eq!((f.out.oldest_lost_if_overtaken().packets, f.out.first_lost()), (1, Some(seq(1))));
+    let mut f = flight(3);
+    f.out.acknowledge(&evidence, 1, None);
+    assert_eq!((f.out.oldest_lost_if_overtaken().packets, f.out.first_lost()), (0, None));
+}
+
+#[test]
+fn what_a_peer_reported_and_dropped_again_is_lost_with_the_others() {
+    let mut f = flight(4);
+    f.ack(Time(101_000), 0, &[2, 3]);
+    assert!(f.out.has_sacked());
+    f.ack(Time(101_000), 1, &[]);
+    let losses = f.out.all_lost();
+    assert_eq!((losses.packets, losses.bytes), (3, 3_000));
+    assert_eq!((f.out.has_sacked(), f.out.in_flight(), f.out.unacked()), (false, 0, 3_000));
+}
+
+#[test]
+fn what_is_in_flight_after_all_is_watched_like_the_rest() {
+    let mut f = flight(10);
+    f.ack(Time(104_000), 4, &[]);
+    assert_eq!(f.out.all_lost().packets, 6);
+    assert_eq!((f.out.none_lost(), f.out.in_flight(), f.out.first_lost()), (6, 6_000, None));
+    let (_, losses) = f.ack(Time(105_000), 0, &[2, 3, 4]);
+    assert_eq!((losses.packets, f.out.first_lost()), (1, Some(seq(4))));
+}
+
+#[test]
+fn large_packets_that_go_whole_are_in_doubt_each_time() {
+    for (len, fragmented, more) in [
+        (ALWAYS_PASSES, false, 0),
+        (ALWAYS_PASSES + 1, false, 1),
+        (ALWAYS_PASSES + 1, true, 0),
+        (LEN, false, 1),
+    ] {
+        let mut out = Outstanding::new(seq(0));
+        out.push(Time(0), len as u64, len, false, false);
+        let before = out.large_in_doubt();
+        out.resend(Time(10), seq(0), fragmented);
+        assert_eq!(out.large_in_doubt(), before + more, "{len}, {fragmented}");
+    }
+}

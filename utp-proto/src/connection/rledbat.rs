@@ -270,4 +270,97 @@ mod tests {
         control.mss = 30_000;
         assert_eq!(control.window(), 60_000, "two packets at least");
     }
+
+    /// What a controller was told.
+    #[derive(Debug, Default)]
+    struct Seen {
+        acks: Vec<Ack>,
+        losses: u32,
+        restarts: u32,
+        mss: Vec<usize>,
+    }
+
+    #[derive(Debug, Default)]
+    struct Record(std::sync::Arc<std::sync::Mutex<Seen>>);
+
+    impl Controller for Record {
+        fn on_ack(&mut self, ack: &Ack) {
+            self.0.lock().unwrap().acks.push(*ack);
+        }
+
+        fn on_loss(&mut self, _: &Loss) {
+            self.0.lock().unwrap().losses += 1;
+        }
+
+        fn on_restart(&mut self, _: std::time::Instant) {
+            self.0.lock().unwrap().restarts += 1;
+        }
+
+        fn on_mss(&mut self, mss: usize) {
+            self.0.lock().unwrap().mss.push(mss);
+        }
+
+        fn window(&self) -> u64 {
+            3_000
+        }
+    }
+
+    #[test]
+    fn the_controller_of_arrivals_learns_what_a_sender_would() {
+        use super::super::lab::{Lab, OURS, THEIRS, plain};
+        use crate::wire::PacketType;
+        let mut lab = Lab::connected(plain());
+        let record = Record::default();
+        let seen = std::sync::Arc::clone(&record.0);
+        let mut control = ReceiveControl::new(Box::new(record), &lab.c.config, 1_000, 50_000, Time(0));
+        control.mss = 1_000;
+        lab.c.receive_control = Some(Box::new(control));
+        lab.c.reply_micro = 0u32.wrapping_sub(50_000);
+        let mut arrives = |now, number, sent, forth, len, arrival| {
+            let header = Header {
+                kind: PacketType::Data,
+                connection_id: 5,
+                timestamp: Timestamp(sent),
+                timestamp_difference: forth,
+                wnd_size: 50_000,
+                seq_nr: THEIRS.plus(number),
+                ack_nr: OURS.minus(1),
+            };
+            lab.at(now, |c, cx| c.control_arrival(cx, &header, len, arrival));
+        };
+        let fresh = Arrival::InOrder { bytes: 1, filled_gap: false };
+        let counts = || {
+            let seen = seen.lock().unwrap();
+            (seen.acks.len(), seen.losses, seen.restarts, seen.mss.len())
+        };
+        arrives(1_000, 0, 1_000, 0, 1_000, fresh);
+        arrives(1_000, 1, 1_000, NO_SAMPLE, 1_001, fresh);
+        assert_eq!(counts(), (2, 0, 0, 1));
+        assert_eq!(seen.lock().unwrap().mss, [1_001]);
+        // What does not count.
+        arrives(1_000, 1, 1_000, 0, 1_000, Arrival::Duplicate);
+        arrives(1_000, 2, 1_000, 0, 1_000, Arrival::Overflow);
+        arrives(1_000, 2, 0, 0, 1_000, fresh);
+        assert_eq!(counts(), (2, 0, 0, 1));
+        // With a round trip of 100 ms; the time-out is half a second.
+        arrives(2_000, 2, 2_000, 150_000, 500, fresh);
+        arrives(502_000, 3, 3_000, 150_000, 999, fresh);
+        assert_eq!(counts(), (4, 0, 0, 1));
+        arrives(1_002_001, 4, 4_000, 150_000, 1_000, fresh);
+        assert_eq!(counts(), (5, 0, 1, 1));
+        let acks = seen.lock().unwrap().acks.clone();
+        let reverse: Vec<_> = acks.iter().map(|ack| ack.reverse_delay).collect();
+        assert_eq!(reverse, [None, None, Some(150_000), Some(150_000), Some(150_000)]);
+        assert!(acks.iter().all(|ack| ack.delay == Some(0u32.wrapping_sub(50_000))));
+        // A third of the window in a round trip uses it.
+        let limited: Vec<_> = acks.iter().map(|ack| (ack.in_flight, ack.app_limited)).collect();
+        assert_eq!(limited, [(1_000, false), (2_001, false), (2_501, false), (999, true), (1_000, false)]);
+        // One retransmission is none, two within four round trips are a loss.
+        arrives(1_100_000, 1, 5_000, 150_000, 10, fresh);
+        assert_eq!(counts(), (5, 0, 1, 1));
+        arrives(1_500_000, 1, 5_001, 150_000, 10, fresh);
+        assert_eq!(counts(), (5, 0, 1, 1), "four round trips later");
+        arrives(1_899_999, 1, 5_002, 150_000, 10, fresh);
+        assert_eq!(counts(), (5, 1, 1, 1));
+    }
 }

@@ -285,3 +285,7 @@ const BLACK_HOLE_PACKETS: u32 = 6;
 /// ...or more time-outs, however few packets there are: a short message never has six. If it was something
 /// else, packets are small for a while.
 const DEAF_TIMEOUTS: u32 = 3;
+
+#[cfg(test)]
+#[path = "timers_tests.rs"]
+mod tests;

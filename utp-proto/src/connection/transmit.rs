@@ -519,3 +519,7 @@ const PACE_SLOW_START: (u64, u64) = (2, 1);
 
 /// Older acknowledgements than this many packets are not credible: no more are ever outstanding.
 const MAX_REACH: u16 = 30_000;
+
+#[cfg(test)]
+#[path = "transmit_tests.rs"]
+mod tests;
