@@ -1,5 +1,5 @@
-use super::super::lab::{Lab, plain};
 use super::*;
+use crate::connection::lab_tests::{Lab, plain};
 
 fn proven() -> Lab {
     let mut lab = Lab::connected(plain());

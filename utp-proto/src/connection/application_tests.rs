@@ -1,7 +1,7 @@
-use super::super::Acks;
-use super::super::lab::{Lab, plain};
 use super::*;
 use crate::congestion::{Ack, Controller, FixedWindow, Loss};
+use crate::connection::Acks;
+use crate::connection::lab_tests::{Lab, plain};
 
 #[test]
 fn the_peer_is_told_of_room_when_it_is_a_good_part_of_the_buffer() {

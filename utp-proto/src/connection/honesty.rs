@@ -163,8 +163,8 @@ mod tests {
     }
 
     /// Whether a packet is held back where everything is as it must be, but for what `f` does.
-    fn withholds(packets: usize, f: impl FnOnce(&mut super::super::lab::Lab)) -> bool {
-        use super::super::lab::{Lab, plain};
+    fn withholds(packets: usize, f: impl FnOnce(&mut crate::connection::lab_tests::Lab)) -> bool {
+        use crate::connection::lab_tests::{Lab, plain};
         let mut lab = Lab::connected(plain());
         let mss = lab.c.mss();
         lab.window(1 << 20, 1 << 20);
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn only_bulk_that_goes_on_calmly_is_tested() {
-        let more = |lab: &mut super::super::lab::Lab, packets: usize, bytes: usize| {
+        let more = |lab: &mut crate::connection::lab_tests::Lab, packets: usize, bytes: usize| {
             lab.c.wants_write = false;
             let mss = lab.c.mss();
             lab.c.out.write(&mut lab.pools, &vec![7; packets * mss + bytes]);
@@ -195,9 +195,9 @@ mod tests {
         assert!(!withholds(16, |lab| lab.c.timers.after_rto = Some(1)));
         assert!(!withholds(16, |lab| lab.c.timers.tail_due = true));
         assert!(!withholds(16, |lab| {
-            let prr = super::super::Prr::new(0, 0);
+            let prr = crate::connection::Prr::new(0, 0);
             let end = lab.c.outstanding.next();
-            lab.c.recovery = Some(super::super::Recovery { prr, end, lost: 1, spurious: 0 });
+            lab.c.recovery = Some(crate::connection::Recovery { prr, end, lost: 1, spurious: 0 });
         }));
         // What went ahead of its turn counts on the size of the packets before it.
         let asked = |less: usize, distance: Option<u16>| {
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn a_test_is_due_at_a_flight_or_after_so_many_packets() {
         let due = |flight, at, sent| {
-            let mut lab = super::super::lab::Lab::connected(super::super::lab::plain());
+            let mut lab = crate::connection::lab_tests::Lab::connected(crate::connection::lab_tests::plain());
             let mss = lab.c.mss();
             lab.window(1 << 20, 1 << 20);
             lab.sent(0, &[mss; 16]);
@@ -233,7 +233,7 @@ mod tests {
     fn the_secret_decides_when_the_first_test_comes() {
         let mut flights = std::collections::BTreeSet::new();
         for secret in 0..200u64 {
-            let mut lab = super::super::lab::Lab::connected(super::super::lab::plain());
+            let mut lab = crate::connection::lab_tests::Lab::connected(crate::connection::lab_tests::plain());
             let mut expected = Honesty::new();
             expected.random = if secret % 2 == 0 { secret + 1 } else { secret };
             let more = expected.random(8) as u32;

@@ -1,5 +1,5 @@
-use super::super::lab::{Lab, OURS, THEIRS, plain};
 use super::*;
+use crate::connection::lab_tests::{Lab, OURS, THEIRS, plain};
 use crate::wire::Timestamp;
 
 fn header(kind: PacketType, seq_nr: SeqNr, ack_nr: SeqNr) -> Header {
@@ -139,7 +139,7 @@ fn a_reset_counts_if_it_names_what_is_outstanding_or_came_a_little_before() {
 fn a_keep_alive_is_answered_if_nothing_else_was_said_for_a_second() {
     let answered = |at, kind, ack: SeqNr, sent: &[usize]| {
         let mut lab = Lab::connected(plain());
-        lab.c.acks = super::super::acks::Acks::default();
+        lab.c.acks = crate::connection::acks::Acks::default();
         lab.sent(0, sent);
         assert!(lab.takes(at, header(kind, THEIRS, ack), &[]));
         lab.c.acks.is_due(Time(at))
@@ -156,7 +156,7 @@ fn a_keep_alive_is_answered_if_nothing_else_was_said_for_a_second() {
 fn a_syn_ack_that_comes_again_has_its_answer_again_and_anything_else_ends_that() {
     let repeated = |f: &dyn Fn(&mut Lab) -> Header| {
         let mut lab = Lab::connected(plain());
-        lab.c.acks = super::super::acks::Acks::default();
+        lab.c.acks = crate::connection::acks::Acks::default();
         lab.c.timers.confirm_at = Some(Time(5_000_000));
         let header = f(&mut lab);
         assert!(lab.takes(0, header, &[]));

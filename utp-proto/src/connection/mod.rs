@@ -15,7 +15,7 @@ mod application;
 mod honesty;
 mod incoming;
 #[cfg(test)]
-mod lab;
+mod lab_tests;
 mod outstanding;
 mod prr;
 mod rledbat;

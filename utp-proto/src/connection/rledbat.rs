@@ -307,7 +307,7 @@ mod tests {
 
     #[test]
     fn the_controller_of_arrivals_learns_what_a_sender_would() {
-        use super::super::lab::{Lab, OURS, THEIRS, plain};
+        use crate::connection::lab_tests::{Lab, OURS, THEIRS, plain};
         use crate::wire::PacketType;
         let mut lab = Lab::connected(plain());
         let record = Record::default();

@@ -1,5 +1,5 @@
-use super::super::lab::{Lab, plain};
 use super::*;
+use crate::connection::lab_tests::{Lab, plain};
 
 const SECOND: u64 = 1_000_000;
 
@@ -112,7 +112,7 @@ fn a_closed_window_is_probed_once_each_time() {
 fn the_first_acknowledgement_is_repeated_four_times() {
     let mut lab = Lab::connected(plain());
     for (n, wait) in [(1, Some(2)), (2, Some(4)), (3, Some(8)), (4, None)] {
-        lab.c.acks = super::super::Acks::default();
+        lab.c.acks = crate::connection::Acks::default();
         lab.at(SECOND, |c, cx| c.fire(cx, Timer::Confirm));
         assert!(lab.c.acks.is_owed() && lab.c.timers.confirms == n);
         assert_eq!(lab.c.timers.confirm_at, wait.map(|wait| Time((1 + wait) * SECOND)));

@@ -1,7 +1,7 @@
-use super::super::lab::{Lab, OURS, plain};
-use super::super::outstanding::Evidence;
 use super::*;
 use crate::congestion::{Ack, Controller, FixedWindow, Loss};
+use crate::connection::lab_tests::{Lab, OURS, plain};
+use crate::connection::outstanding::Evidence;
 use crate::pacer::Pacer;
 use crate::wire::Packet;
 
@@ -184,7 +184,7 @@ fn a_keep_alive_acknowledges_one_packet_too_few_after_the_time_asked_for() {
     let mut lab = Lab::connected(plain());
     let mut buf = Vec::new();
     let limit = 29_000_000;
-    lab.c.acks = super::super::Acks::default();
+    lab.c.acks = crate::connection::Acks::default();
     assert!(lab.at(limit - 1, |c, cx| c.transmit(cx, 1, &mut buf)).is_err());
     lab.at(limit, |c, cx| c.transmit(cx, 1, &mut buf)).unwrap();
     let header = Packet::parse(&buf).unwrap().header;
