@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 use utp_tests::conformance::{LIMIT, within};
 use utp_tokio::{CloseReason, Data, SocketEvent, StreamEvent, UtpSocket, UtpStream};
@@ -84,4 +84,38 @@ fn every_wait_ends() {
             assert_eq!(error.kind(), ErrorKind::NotConnected);
         });
     });
+}
+
+/// A program that ends without waiting: its runtime goes, and the system knows nothing of its connections.
+#[test]
+fn peers_are_told() {
+    for bytes in [0, 5_000, 300_000] {
+        for drops in [true, false] {
+            within(LIMIT, move || {
+                let (lives, dies) = (runtime(), runtime());
+                let server = lives.block_on(UtpSocket::bind("127.0.0.1:0")).unwrap();
+                let to = server.local_addr();
+                let kept = dies.block_on(async {
+                    let mut client = UtpStream::connect(to).await.unwrap();
+                    client.write_all(&vec![7; bytes]).await.unwrap();
+                    client.shutdown().await.unwrap();
+                    (!drops).then_some(client)
+                });
+                dies.shutdown_background();
+                let (read, end) = lives.block_on(async {
+                    let (mut stream, _) = server.accept().await.unwrap();
+                    let mut data = Vec::new();
+                    let end = stream.read_to_end(&mut data).await.map_err(|error| error.kind());
+                    (data.len(), end)
+                });
+                println!("{bytes}, {drops}: {read} read, {end:?}");
+                match end {
+                    Ok(_) => assert_eq!(read, bytes),
+                    // What could not be sent at once is lost, and the peer knows it.
+                    Err(kind) => assert_eq!(kind, ErrorKind::ConnectionReset),
+                }
+                drop(kept);
+            });
+        }
+    }
 }

@@ -112,6 +112,25 @@ impl<R: Runtime> Driver<R> {
         (sent, next)
     }
 
+    /// The runtime goes down, and the system knows nothing of our connections: peers would wait for what never comes.
+    /// As far as the socket takes it without waiting.
+    fn part(&self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let mut outlet = self.hub.outlet();
+        let mut state = self.hub.lock();
+        state.part(R::now(), |endpoint, now| {
+            for _ in 0..LAST_BATCHES {
+                let more = outlet.collect(endpoint, now);
+                outlet.flush(&self.hub.udp);
+                if !more || outlet.is_blocked() {
+                    break;
+                }
+            }
+        });
+    }
+
     /// Sees to it that the task runs at `deadline`. Whether that is now.
     fn arm(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> bool {
         let Some(deadline) = deadline else { return false };
@@ -146,6 +165,7 @@ impl<R: Runtime> Unpin for Driver<R> {}
 impl<R: Runtime> Drop for Driver<R> {
     fn drop(&mut self) {
         let mut wakers = std::mem::take(&mut self.wakers);
+        self.part();
         self.hub.lock().orphan(&mut wakers);
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -154,6 +174,9 @@ impl<R: Runtime> Drop for Driver<R> {
 /// Work of one poll in bytes received and sent: a few hundred microseconds, after which other tasks of
 /// the thread get their turn.
 const WORK_PER_POLL: usize = 1 << 20;
+
+/// Batches that a driver sends when it ends: what the windows of a few connections hold.
+const LAST_BATCHES: u32 = 16;
 
 /// What a turn counts for besides its bytes.
 const TURN: usize = 16 << 10;

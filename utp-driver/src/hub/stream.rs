@@ -220,8 +220,8 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
         .await
     }
 
-    /// Ready once everything that was written has been handed to the network, which says nothing of its
-    /// arrival.
+    /// Ready once everything that was written (and the FIN, after [`finish`](Self::finish)) has been handed to the
+    /// network, which says nothing of its arrival.
     ///
     /// # Errors
     /// How the connection ended, if it did before that.
@@ -229,7 +229,7 @@ impl<S: AsyncUdpSocket> StreamHandle<S> {
         self.hub.with(|state| {
             let (port, connection) = state.stream(self.key);
             let Some(connection) = connection else { return Poll::Ready(port.undelivered()) };
-            if connection.bytes_sent() >= connection.bytes_written() {
+            if port.is_flushed(&connection) {
                 return Poll::Ready(Ok(()));
             }
             register(&mut port.write, cx);

@@ -3,7 +3,7 @@
 use std::task::{Context, Waker};
 use std::time::Instant;
 
-use utp_proto::{Connection, Event};
+use utp_proto::{Connection, Endpoint, Event};
 
 use super::State;
 use super::ports::{Port, register};
@@ -79,6 +79,26 @@ impl State {
         self.work |= more;
     }
 
+    /// Nobody will drive the socket any more: sends what may be sent at once, and tells those peers that would wait for
+    /// ever for what is left.
+    pub(crate) fn part(&mut self, now: Instant, mut send: impl FnMut(&mut Endpoint, Instant)) {
+        if self.endpoint.open_connections() == 0 {
+            return;
+        }
+        send(&mut self.endpoint, now);
+        let handles: Vec<_> = self.endpoint.handles().collect();
+        for handle in handles {
+            // What has arrived can still be read here.
+            if let Some(mut connection) = self.endpoint.connection(handle)
+                && connection.close_reason().is_none()
+                && !connection.is_finish_sent()
+            {
+                connection.reset_peer();
+                send(&mut self.endpoint, now);
+            }
+        }
+    }
+
     /// Turns the endpoint's events into wake-ups.
     pub(super) fn dispatch(&mut self, wakers: &mut Vec<Waker>) {
         let mut incoming = false;
@@ -129,9 +149,8 @@ impl State {
         let mut flushing = std::mem::take(&mut ports.flushing);
         flushing.retain(|key| {
             let port = ports.get_mut(*key);
-            let waiting = endpoint
-                .connection(port.handle)
-                .is_some_and(|connection| connection.bytes_sent() < connection.bytes_written());
+            let waiting =
+                endpoint.connection(port.handle).is_some_and(|connection| !port.is_flushed(&connection));
             if !waiting {
                 port.flushing = false;
                 wakers.extend(port.write.take());
@@ -143,6 +162,12 @@ impl State {
 }
 
 impl Port {
+    /// Whether all that was written, and the FIN if there is to be one, has been handed out.
+    pub(super) fn is_flushed(&self, connection: &Connection<'_>) -> bool {
+        connection.bytes_sent() >= connection.bytes_written()
+            && (!self.finished || connection.is_finish_sent())
+    }
+
     /// An event of the port's connection, which is gone if the event is that it closed.
     fn notice(&mut self, event: Event, connection: Option<Connection<'_>>, wakers: &mut Vec<Waker>) {
         match event {

@@ -144,6 +144,18 @@ impl Connection {
         self.announce_end();
     }
 
+    /// Whether it has ended otherwise than by agreement, with more to come.
+    pub(crate) fn has_broken(&self) -> bool {
+        self.state.closed().is_some_and(|reason| reason != CloseReason::Finished)
+            && !self.incoming.is_finished()
+    }
+
+    /// Nobody will read what has arrived.
+    pub(crate) fn forget_unread(&mut self, pools: &mut Pools) {
+        self.incoming.discard(pools);
+        self.announce_end();
+    }
+
     /// What the network says about the path.
     pub(crate) fn handle_path_error(&mut self, cx: &mut Context<'_>, error: PathError) {
         match error {

@@ -487,9 +487,9 @@ impl Connection {
             if srtt == 0 {
                 return 0;
             }
-            let window = self.controller.window();
+            let window = self.controller.window().max(self.mss() as u64);
             let (n, d) = if window < self.controller.ssthresh() { PACE_SLOW_START } else { PACE };
-            window.saturating_mul(1_000_000) / srtt * n / d
+            (window.saturating_mul(1_000_000) / srtt).saturating_mul(n) / d
         });
         self.pacer.set_rate(now, rate, self.mss());
     }

@@ -383,6 +383,12 @@ impl Endpoint {
         self.listening
     }
 
+    /// The connections whose [`Event::Closed`] has not been polled yet, accepted or not.
+    pub fn handles(&self) -> impl Iterator<Item = ConnectionHandle> + '_ {
+        let living = self.connections.iter().filter(|(slot, _)| self.ended != Some(*slot as u32));
+        living.map(|(slot, entry)| ConnectionHandle { slot: slot as u32, generation: entry.generation })
+    }
+
     /// Connections whose [`Event::Closed`] has not been polled yet.
     #[must_use]
     pub fn open_connections(&self) -> usize {
@@ -463,6 +469,14 @@ impl Endpoint {
     /// of the table if it is over.
     fn settle(&mut self, slot: u32) {
         let Some(entry) = self.connections.get_mut(slot as usize) else { return };
+        // What ended before it was accepted makes room, unless the peer has said all that it had to say.
+        if entry.connection.has_broken() && entry.key.is_some() {
+            let handle = ConnectionHandle { slot, generation: entry.generation };
+            if let Some(place) = self.backlog.iter().position(|&waiting| waiting == handle) {
+                self.backlog.remove(place);
+                entry.connection.forget_unread(&mut self.pools);
+            }
+        }
         let before = std::mem::replace(&mut entry.memory, entry.connection.memory());
         self.memory = self.memory - before + entry.memory;
         if entry.connection.pending.0 != 0 && !entry.is_eventful {
@@ -490,11 +504,10 @@ impl Endpoint {
         let Some(entry) = self.connections.get(slot as usize) else { return };
         let connection = &entry.connection;
         let (next, last) = connection.final_numbers();
-        let Ids { send, .. } = connection.ids;
         let finished = connection.has_received_fin();
         // Only what was received in good order is acknowledged again; anything else is answered with a RESET.
         let ack = (finished && reason == CloseReason::Finished).then_some(last);
-        let linger = Linger::new(send, next, ack, connection.peer_syn);
+        let linger = Linger::new(connection.ids.send, next, ack, connection.peer_syn);
         if let Some(syn) = connection.peer_syn {
             self.past.insert(self.now, key, syn);
         }
@@ -502,9 +515,19 @@ impl Endpoint {
         // The peer should know, unless it knows already or was never there.
         let ours = matches!(reason, CloseReason::Aborted | CloseReason::Violation);
         let tell = ours || (reason == CloseReason::Finished && !finished);
-        if tell && (connection.state.was_established() || connection.peer_syn.is_some()) {
-            let to = connection.remote;
-            let header = Header { kind: PacketType::Reset, connection_id: send, ..blank(next, last) };
+        if tell {
+            self.reset_peer(slot);
+        }
+    }
+
+    /// Queues a RESET of a connection, if its peer knows of it.
+    fn reset_peer(&mut self, slot: u32) {
+        let Some(entry) = self.connections.get(slot as usize) else { return };
+        let connection = &entry.connection;
+        if connection.state.was_established() || connection.peer_syn.is_some() {
+            let (to, (next, last)) = (connection.remote, connection.final_numbers());
+            let connection_id = connection.ids.send;
+            let header = Header { kind: PacketType::Reset, connection_id, ..blank(next, last) };
             self.replies.push(Reply { to, header });
         }
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::Endpoint;
 use crate::congestion::ControllerFactory;
-use crate::connection::{Connection as Machine, Context};
+use crate::connection::{Connection as Machine, Context, Sending};
 use crate::{CloseReason, ConnectionStats, ReadError, WriteError};
 
 /// A borrowed view of one connection, from [`Endpoint::connection`]. Whatever is done through it takes
@@ -102,6 +102,13 @@ impl<'a> Connection<'a> {
         self.with(|c, cx| c.abort(cx));
     }
 
+    /// Tells the peer, with the next [`Endpoint::poll_transmit`], that this connection is over (RESET), and changes nothing
+    /// here: for a program that ends and drives the endpoint no further, so that its peers do not wait for ever. What has
+    /// arrived can still be read.
+    pub fn reset_peer(&mut self) {
+        self.endpoint.reset_peer(self.slot);
+    }
+
     /// Congestion control of this connection from now on, instead of that of
     /// [`Config::congestion`](crate::Config::congestion): foreground and background transfers can share an
     /// endpoint. At any time; the new controller starts as for a new connection, so best right after
@@ -126,6 +133,12 @@ impl<'a> Connection<'a> {
     #[must_use]
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.get().state.closed()
+    }
+
+    /// Whether our FIN was sent, and so everything that was written; it may have to be sent again.
+    #[must_use]
+    pub fn is_finish_sent(&self) -> bool {
+        matches!(self.get().state.sending(), Sending::FinSent(_) | Sending::FinAcked)
     }
 
     /// Whether our FIN was acknowledged, and thereby everything that was written.

@@ -1,6 +1,50 @@
 //! What the application is told of a connection, and what it may hold.
 
 use super::*;
+
+/// Nobody accepts. Peers that break off make room for others, but what one has said to its end is kept.
+#[test]
+fn connections_that_break_before_they_are_accepted_leave_the_backlog() {
+    let mut config = roomy();
+    config.backlog(2).unwrap();
+    let mut pair = Pair::new(config);
+    let open = |pair: &mut Pair, data: &[u8]| {
+        let handle = pair.ends[0].connect(pair.now, address(1)).unwrap();
+        pair.at(0, handle).write(data).unwrap();
+        pair.run(Duration::from_millis(200));
+        handle
+    };
+    for round in 0..3 {
+        let handles = [open(&mut pair, b"half of"), open(&mut pair, b"")];
+        assert_eq!(pair.ends[1].stats().backlog, 2, "{round}");
+        handles.map(|handle| pair.at(0, handle).abort());
+        pair.run(Duration::from_millis(200));
+        let stats = pair.ends[1].stats();
+        assert_eq!((stats.backlog, stats.connections, stats.memory), (0, 0, 0), "{round}");
+    }
+    let whole = open(&mut pair, b"all of it");
+    pair.at(0, whole).finish();
+    pair.run(Duration::from_millis(200));
+    pair.at(0, whole).abort();
+    pair.run(Duration::from_millis(200));
+    let b = pair.ends[1].accept().expect("one that can be read");
+    let mut buf = [0; 16];
+    assert_eq!(pair.at(1, b).read(&mut buf), Ok(9));
+    assert!(pair.ends[1].accept().is_none());
+}
+
+/// A controller of somebody else's may say anything.
+#[test]
+fn a_window_of_nothing_is_one_packet_and_one_without_end_is_paced() {
+    for bytes in [0, 1, u64::MAX] {
+        let mut config = roomy();
+        config.congestion(Arc::new(crate::congestion::FixedWindow { bytes }));
+        let mut pair = Pair::new(config);
+        pair.delay = Duration::from_micros(1);
+        let ends = pair.connected();
+        pair.transfer(ends, 100_000, Duration::from_secs(20));
+    }
+}
 use crate::PathError;
 
 #[test]
