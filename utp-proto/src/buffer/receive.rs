@@ -29,6 +29,8 @@ pub(crate) struct ReceiveBuffer {
     /// Sequence number of the peer's FIN, once seen.
     fin: Option<SeqNr>,
     capacity: usize,
+    /// The largest that it was.
+    peak: usize,
     /// Payload of the largest packet so far.
     largest: usize,
     /// Furthest packet that is kept.
@@ -80,6 +82,7 @@ impl ReceiveBuffer {
             next,
             fin: None,
             capacity,
+            peak: capacity,
             largest: 0,
             reorder_window,
             was_far: false,
@@ -140,6 +143,7 @@ impl ReceiveBuffer {
     /// Holds so much at most from now on; what is held already stays.
     pub(crate) fn set_capacity(&mut self, capacity: usize) {
         self.capacity = capacity;
+        self.peak = self.peak.max(capacity);
     }
 
     /// Furthest packet ahead of the next one that is kept.
@@ -157,10 +161,13 @@ impl ReceiveBuffer {
         self.reorder_window = packets;
     }
 
-    /// Free bytes, as advertised to the peer. Much that is read counts as free once its blocks are.
+    /// Free bytes, as advertised to the peer: whoever keeps to it loses nothing, but with dozens of gaps at a time if they
+    /// come after it was told, for they make lists long, and those are as good as data. Much that is read counts as
+    /// free once its blocks are.
     pub(crate) fn window(&self) -> usize {
-        let held = self.store.live().max(self.store.filled().saturating_sub(READ));
-        self.capacity.saturating_sub(held)
+        let list = 2 * self.pieces.capacity() * size_of::<Piece>(); // while it grows there are two of them
+        let taken = self.store.filled() + self.store.list() + list;
+        self.capacity.saturating_sub(self.store.live().max(taken.saturating_sub(UNTOLD)))
     }
 
     /// The first contiguous part of what can be read.
@@ -305,13 +312,9 @@ impl ReceiveBuffer {
         usize::from(run.first.distance_from(self.next)).saturating_sub(1)
     }
 
-    fn kind(&self) -> Kind {
-        if self.ahead == 0 { Kind::Alone } else { Kind::Missing }
-    }
-
     /// Whether so much in order needs no memory.
     fn fits(&self, bytes: usize) -> bool {
-        bytes <= self.store.room(self.kind()) && self.store.filled() + bytes <= self.limit()
+        bytes <= self.store.room() && self.store.filled() + bytes <= self.limit()
     }
 
     /// Takes the next packet if its bytes fit right behind those of the one before, and nothing is ahead.
@@ -331,21 +334,21 @@ impl ReceiveBuffer {
 
     /// How much may come in order now, and how much of that at most in a new block.
     fn room(&self) -> (usize, usize) {
-        let tail = self.store.room(self.kind());
+        let tail = self.store.room();
         let is_full = self.pieces.len() == self.pieces.capacity();
         let list = if is_full { (self.pieces.len() + FEW) * size_of::<Piece>() } else { 0 };
         // A longer list of blocks stays when what is in order is read, so what is ahead has to leave room for it.
-        let reserve = if self.ahead == 0 { 0 } else { self.reserve() };
+        let reserve = if self.ahead == 0 { 0 } else { self.least() };
         let has_entry = |cost: usize| cost == 0 || self.memory() + list + cost + reserve <= self.limit();
-        let entry = self.store.entry_cost(1).filter(|&cost| has_entry(cost));
-        let new = entry.map_or(0, |cost| self.limit().saturating_sub(self.memory() + list + cost));
+        let cost = self.store.entry_cost(1);
+        let taken = self.memory() + list + cost.unwrap_or(0);
+        let new = if cost.is_some_and(has_entry) { self.limit().saturating_sub(taken) } else { 0 };
         let room = (tail + new).min(self.limit().saturating_sub(self.store.filled()));
         // The capacity may have become less than what waits: only this lets that go.
-        if self.readable == 0 {
-            (room.max(SLACK), new.max(SLACK.saturating_sub(tail)))
-        } else {
-            (room.max(tail.min(SLACK.saturating_sub(self.readable))), new)
-        }
+        let is_less = self.peak > self.capacity && cost.is_some();
+        let more = if is_less { (self.peak + SLACK).saturating_sub(taken) } else { 0 };
+        let unread = SLACK.saturating_sub(self.readable);
+        (room.max((tail + more).min(unread)), new.max(more.min(unread)))
     }
 
     /// The next packet, if it takes a block one of `most` bytes at most.
@@ -354,8 +357,8 @@ impl ReceiveBuffer {
         self.next = self.next.plus(1);
         let mut bytes = payload.len();
         if bytes > 0 && !self.discard {
-            let size = self.size_in_order(bytes);
-            let pos = self.store.append(pools, payload, self.kind(), (size, most));
+            let sizes = (self.size(), most);
+            let pos = self.store.append(pools, payload, Kind::InOrder, sizes);
             self.extend(pools, pos, bytes);
         }
         if filled_gap {
@@ -365,14 +368,12 @@ impl ReceiveBuffer {
         Arrival::InOrder { bytes, filled_gap }
     }
 
-    /// Size of a block for so many bytes in order. Within the capacity blocks stay, if they can, for what comes ahead may
-    /// count on that.
-    fn size_in_order(&self, bytes: usize) -> usize {
-        let size = block_size(self.capacity);
-        match self.limit().checked_sub(self.memory()) {
-            None => SLACK,
-            Some(_) if self.store.filled() + bytes > self.capacity => size,
-            Some(left) => size.min(left.saturating_sub(SLACK + LISTS)).max(SMALL),
+    /// Size of a block for what the peer may send now; if that is nothing, for what it sends all the same. What a block
+    /// has too much is not there for lists.
+    fn size(&self) -> usize {
+        match self.window() {
+            0 if self.pieces.len() <= FEW => SLACK / 2,
+            window => block_size(self.capacity).min(window.saturating_sub(self.store.room())).max(SMALL),
         }
     }
 
@@ -441,7 +442,7 @@ impl ReceiveBuffer {
             self.tidy(pools);
             return Arrival::Overflow;
         };
-        let sizes = (block_size(self.capacity), most);
+        let sizes = (self.size(), most);
         let pos = match bytes {
             0 => Pos::NOWHERE,
             _ => self.store.append(pools, payload, Kind::Ahead, sizes),
@@ -473,12 +474,14 @@ impl ReceiveBuffer {
         let runs = self.pieces.len() - self.in_order + 1;
         let wanted = self.in_order + 2 * runs + 1;
         let longer = if wanted > self.pieces.capacity() { wanted + (wanted / 8).max(FEW) } else { 0 };
-        let new = bytes.saturating_sub(self.store.room(Kind::Ahead));
+        let room = self.store.room();
+        let new = bytes.saturating_sub(room);
         // What is missing may need two blocks: what an empty one has room for, and the rest.
         let entries = 2 + usize::from(new > 0);
         let lists = self.store.entry_cost(entries)? + longer * size_of::<Piece>();
-        let most = self.limit().checked_sub(self.memory() + lists + self.reserve())?;
-        if new > most {
+        let left = self.limit().checked_sub(self.memory() + lists)?;
+        let most = left.checked_sub(self.least()).filter(|&most| new <= most)?;
+        if self.window() > left + room {
             return None;
         }
         self.store.reserve(entries);
@@ -488,9 +491,10 @@ impl ReceiveBuffer {
         Some(most)
     }
 
-    /// What comes ahead never takes the place of what is missing before it.
-    fn reserve(&self) -> usize {
-        self.largest.max(SLACK)
+    /// What comes ahead leaves memory for what the peer may still send, of which some is missing before it, and whatever
+    /// the peer does for the next packet: reading that gives the memory back.
+    fn least(&self) -> usize {
+        self.largest.max(PACKET)
     }
 
     /// A spare list may be so long.
@@ -531,11 +535,12 @@ pub(crate) const SLACK: usize = 8 << 10;
 /// The last packet that a mask of 128 bytes has a bit for is one further ahead.
 const FAR: usize = 1024;
 
-/// What is read of blocks that hold other bytes counts as free up to here: the bytes beyond the capacity are room for it.
-const READ: usize = SLACK / 2;
+/// What is read of blocks that hold other bytes, and lists, count as free up to here: the bytes beyond the capacity are
+/// room for it.
+const UNTOLD: usize = 3 << 10;
 
-/// What is left for longer lists.
-const LISTS: usize = 640;
+/// A packet that is missing may be so large, if none has been larger.
+const PACKET: usize = 1_500;
 
 /// A block with the last bytes of the capacity: some packets, unless they are large.
 const SMALL: usize = 2 << 10;

@@ -1,8 +1,8 @@
 //! The memory of a receive buffer: blocks that are filled to their last byte, in the order in which packets come, so
 //! that nothing moves until it is read and next to nothing lies idle.
 //!
-//! Two blocks at most have room: one goes on with what comes in order, one with what comes ahead of a gap. A block
-//! that holds something ahead takes nothing in order: what is missing is written where reading it gives all back.
+//! Two blocks at most have room: one goes on with what comes in order, one with what comes ahead of a gap, and each with
+//! both before another is taken.
 
 use super::Pools;
 
@@ -30,10 +30,8 @@ impl Pos {
 /// What is written, and so which room is for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The next bytes of the stream, none being ahead.
-    Alone,
-    /// The next bytes of the stream, before others that are ahead.
-    Missing,
+    /// The next bytes of the stream.
+    InOrder,
     /// Bytes ahead of a gap.
     Ahead,
 }
@@ -53,6 +51,8 @@ pub(super) struct Store {
     blocks: Vec<Block>,
     /// How many entries are not free.
     used: u8,
+    /// The capacity of the one taken last.
+    last: u32,
     /// Their capacity.
     capacity: usize,
     /// Bytes written into those that are still held.
@@ -68,7 +68,12 @@ pub(super) struct Store {
 impl Store {
     /// Bytes of memory, the list of blocks included.
     pub(super) fn memory(&self) -> usize {
-        self.capacity + self.blocks.capacity() * size_of::<Block>()
+        self.capacity + self.list()
+    }
+
+    /// Bytes of the list of blocks.
+    pub(super) fn list(&self) -> usize {
+        self.blocks.capacity() * size_of::<Block>()
     }
 
     /// Capacity of the blocks.
@@ -87,11 +92,8 @@ impl Store {
     }
 
     /// Bytes that may be written without another block.
-    pub(super) fn room(&self, kind: Kind) -> usize {
-        match kind {
-            Kind::Missing => self.room_of(self.order),
-            Kind::Alone | Kind::Ahead => self.room_of(self.order) + self.room_of(self.ahead),
-        }
+    pub(super) fn room(&self) -> usize {
+        self.room_of(self.order) + self.room_of(self.ahead)
     }
 
     fn room_of(&self, tail: Option<u8>) -> usize {
@@ -160,8 +162,7 @@ impl Store {
     /// A block with room.
     fn tail(&mut self, pools: &mut Pools, kind: Kind, sizes: (usize, usize, usize)) -> u8 {
         let (current, other) = match kind {
-            Kind::Alone => (self.order, self.ahead),
-            Kind::Missing => (self.order, None),
+            Kind::InOrder => (self.order, self.ahead),
             Kind::Ahead => (self.ahead, self.order),
         };
         if let Some(id) = current
@@ -170,16 +171,14 @@ impl Store {
             return id;
         }
         let other = other.filter(|_| self.room_of(other) > 0);
-        let last =
-            current.and_then(|id| self.blocks.get(usize::from(id))).map_or(0, |block| block.data.capacity());
-        let id = other.unwrap_or_else(|| self.take(pools, sizes, last));
+        let id = other.unwrap_or_else(|| self.take(pools, sizes));
         let at = self.blocks.get(usize::from(id)).map_or(0, |block| block.data.len());
         if let Some(block) = current.and_then(|id| self.blocks.get_mut(usize::from(id))) {
             block.next = Pos::new(usize::from(id), at);
         }
         let (this, that) = match kind {
             Kind::Ahead => (&mut self.ahead, &mut self.order),
-            Kind::Alone | Kind::Missing => (&mut self.order, &mut self.ahead),
+            Kind::InOrder => (&mut self.order, &mut self.ahead),
         };
         *this = Some(id);
         if other.is_some() {
@@ -188,11 +187,12 @@ impl Store {
         id
     }
 
-    /// Another block, `last` having been the size of the one before: small at first, doubling while data comes.
-    fn take(&mut self, pools: &mut Pools, (least, size, most): (usize, usize, usize), last: usize) -> u8 {
+    /// Another block: small at first, doubling while data comes.
+    fn take(&mut self, pools: &mut Pools, (least, size, most): (usize, usize, usize)) -> u8 {
         let smallest = size.min(MIN_BLOCK);
-        let wanted = (2 * last).clamp(smallest, size).min(most).max(least);
+        let wanted = (2 * self.last as usize).clamp(smallest, size).min(most).max(least);
         let data = pools.blocks.take_up_to(wanted, most.min(size).max(wanted));
+        self.last = data.capacity() as u32;
         self.capacity += data.capacity();
         let new = Block { data, live: 0, next: Pos::NOWHERE };
         self.reserve(1);
@@ -279,7 +279,7 @@ impl Store {
             .drain(..)
             .filter(|block| block.data.capacity() > 0)
             .for_each(|b| pools.blocks.give(b.data));
-        self.used = 0;
+        (self.used, self.last) = (0, 0);
         (self.capacity, self.filled, self.live) = (0, 0, 0);
         (self.order, self.ahead) = (None, None);
     }
