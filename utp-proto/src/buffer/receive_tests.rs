@@ -483,3 +483,18 @@ fn lists_take_from_the_window_what_they_need_to_grow_but_for_the_first_kilobytes
     }
     assert!(buffer.window() < 95_000);
 }
+
+#[test]
+fn the_last_bytes_of_the_capacity_have_a_block_for_some_packets() {
+    let (mut pools, mut buffer) = buffer();
+    let mut after = |packets: u16| {
+        for _ in 0..packets {
+            let next = buffer.next();
+            buffer.insert(&mut pools, next, &[7; 1_000], false);
+        }
+        (buffer.store.capacity(), buffer.window())
+    };
+    assert_eq!(after(8), (8 << 10, 2_000));
+    assert_eq!(after(1), ((8 << 10) + SMALL, 1_000));
+    assert_eq!(SMALL, 2_048);
+}

@@ -79,12 +79,16 @@ impl Controller for Figures {
 }
 
 #[test]
-fn the_figures_of_the_controller_are_told() {
+fn the_figures_of_the_controller_and_of_the_path_are_told() {
     let mut lab = Lab::connected(plain());
     lab.c.controller = Box::new(Figures);
     let stats = lab.c.stats();
     assert_eq!((stats.cwnd, stats.ssthresh), (10_000, 20_000));
     assert_eq!((stats.base_delay.as_millis(), stats.queueing_delay.as_millis()), (3, 4));
+    (0..2).for_each(|_| lab.c.mtu.on_probe_sent(crate::wire::SeqNr(1), 1_472));
+    lab.c.mtu.on_probe_lost(crate::time::Time(0), crate::wire::SeqNr(1));
+    let stats = lab.c.stats();
+    assert_eq!((stats.mtu_probes_sent, stats.mtu_probes_lost), (2, 1));
     let mut lab = Lab::connected(plain());
     lab.at(0, |c, cx| c.set_congestion(cx, &FixedWindow { bytes: 7_000 }));
     assert_eq!(lab.c.stats().cwnd, 7_000);

@@ -302,7 +302,7 @@ fn what_goes_again_fits_the_congestion_window_and_is_counted_by_why_it_goes() {
 }
 
 #[test]
-fn a_packet_ahead_of_its_turn_is_counted_as_data() {
+fn a_packet_ahead_of_its_turn_is_data_and_counted_as_such() {
     let mut lab = Lab::connected(plain());
     lab.c.out.write(&mut lab.pools, &vec![7; 1_089 * 100]);
     let mut buf = Vec::new();
@@ -317,6 +317,32 @@ fn a_packet_ahead_of_its_turn_is_counted_as_data() {
     lab.c.build_early(Time(0), header, 100, &mut buf);
     lab.c.build_early(Time(0), header, 100, &mut buf);
     assert_eq!(lab.c.stats.data_packets_sent, before + 2);
+    buf.clear();
+    lab.c.build_early(Time(0), Header { kind: PacketType::State, ..header }, 100, &mut buf);
+    let header = Packet::parse(&buf).unwrap().header;
+    assert_eq!((header.kind, header.seq_nr), (PacketType::Data, lab.c.outstanding.next().plus(1_088)));
+}
+
+#[test]
+fn after_a_fin_each_acknowledgement_goes_with_both_numbers_until_the_peer_shows_its_kind() {
+    for (peer_counts_fin, numbers) in [(false, &[OURS.plus(1), OURS][..]), (true, &[OURS.plus(1)])] {
+        let mut lab = Lab::connected(plain());
+        lab.c.acks = crate::connection::Acks::default();
+        lab.c.peer_counts_fin = peer_counts_fin;
+        lab.c.finish();
+        let mut next = |lab: &mut Lab| {
+            let mut buf = Vec::new();
+            lab.at(0, |c, cx| c.transmit(cx, 1, &mut buf)).ok()?;
+            Packet::parse(&buf).ok().map(|packet| (packet.header.kind, packet.header.seq_nr))
+        };
+        assert_eq!(next(&mut lab), Some((PacketType::Fin, OURS)));
+        assert_eq!(next(&mut lab), None);
+        lab.c.acks.on_urgent();
+        for &number in numbers {
+            assert_eq!(next(&mut lab), Some((PacketType::State, number)));
+        }
+        assert_eq!(next(&mut lab), None);
+    }
 }
 
 /// Counts the rests it is told of.
