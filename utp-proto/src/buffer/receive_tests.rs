@@ -498,3 +498,16 @@ fn the_last_bytes_of_the_capacity_have_a_block_for_some_packets() {
     assert_eq!(after(1), ((8 << 10) + SMALL, 1_000));
     assert_eq!(SMALL, 2_048);
 }
+
+#[test]
+fn what_is_missing_is_taken_though_the_list_of_blocks_has_to_grow_for_it() {
+    let (mut pools, mut buffer) = (Pools::default(), ReceiveBuffer::new(SeqNr(0), 100_000, 1_000));
+    assert_eq!(buffer.insert(&mut pools, SeqNr(95), &[7; 1_000], false), Arrival::OutOfOrder);
+    let list = buffer.store.list();
+    for seq in 0..95 {
+        let arrival = buffer.insert(&mut pools, SeqNr(seq), &[7; 1_000], false);
+        assert!(matches!(arrival, Arrival::InOrder { filled_gap: true, .. }), "{seq}");
+    }
+    assert_eq!(buffer.readable(), 96_000);
+    assert!(buffer.store.list() > 3 * list);
+}
