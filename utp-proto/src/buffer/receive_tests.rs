@@ -511,3 +511,19 @@ fn what_is_missing_is_taken_though_the_list_of_blocks_has_to_grow_for_it() {
     assert_eq!(buffer.readable(), 96_000);
     assert!(buffer.store.list() > 3 * list);
 }
+
+#[test]
+fn what_comes_although_nothing_was_told_has_blocks_of_4_kib() {
+    for capacity in [10_000, 100_000] {
+        let mut pools = Pools::default();
+        let mut buffer = ReceiveBuffer::new(SeqNr(0), capacity, 64);
+        while buffer.window() > 0 {
+            let next = buffer.next();
+            buffer.insert(&mut pools, next, &[7; 1_000], false);
+        }
+        let before = buffer.store.capacity();
+        let next = buffer.next();
+        buffer.insert(&mut pools, next, &vec![7; buffer.store.room() + 1], false);
+        assert_eq!(buffer.store.capacity(), before + 4_096);
+    }
+}

@@ -330,7 +330,7 @@ fn after_a_fin_each_acknowledgement_goes_with_both_numbers_until_the_peer_shows_
         lab.c.acks = crate::connection::Acks::default();
         lab.c.peer_counts_fin = peer_counts_fin;
         lab.c.finish();
-        let mut next = |lab: &mut Lab| {
+        let next = |lab: &mut Lab| {
             let mut buf = Vec::new();
             lab.at(0, |c, cx| c.transmit(cx, 1, &mut buf)).ok()?;
             Packet::parse(&buf).ok().map(|packet| (packet.header.kind, packet.header.seq_nr))
