@@ -165,8 +165,9 @@ impl ReceiveBuffer {
     /// come after it was told, for they make lists long, and those are as good as data. Much that is read counts as
     /// free once its blocks are.
     pub(crate) fn window(&self) -> usize {
-        let list = 2 * self.pieces.capacity() * size_of::<Piece>(); // while it grows there are two of them
-        let taken = self.store.filled() + self.store.list() + list;
+        let list = self.pieces.capacity() * size_of::<Piece>();
+        let longer = list + list / 8; // while it grows there are both
+        let taken = self.store.filled() + self.store.list() + list + longer;
         self.capacity.saturating_sub(self.store.live().max(taken.saturating_sub(UNTOLD)))
     }
 

@@ -478,7 +478,7 @@ fn lists_take_from_the_window_what_they_need_to_grow_but_for_the_first_kilobytes
     for gap in 1..=200 {
         buffer.insert(&mut pools, SeqNr(2 * gap), b"x", false);
         let pieces = buffer.pieces.capacity() * size_of::<Piece>();
-        let taken = usize::from(gap) + buffer.store.list() + 2 * pieces;
+        let taken = usize::from(gap) + buffer.store.list() + 2 * pieces + pieces / 8;
         assert_eq!(buffer.window(), 100_000 - taken.saturating_sub(3 << 10).max(gap.into()));
     }
     assert!(buffer.window() < 95_000);
@@ -525,5 +525,17 @@ fn what_comes_although_nothing_was_told_has_blocks_of_4_kib() {
         let next = buffer.next();
         buffer.insert(&mut pools, next, &vec![7; buffer.store.room() + 1], false);
         assert_eq!(buffer.store.capacity(), before + 4_096);
+    }
+}
+
+#[test]
+fn however_many_gaps_there_are_a_packet_ahead_is_taken_while_there_is_a_window() {
+    let capacities = [(100_000, 2_000), (300_000, 6_000), (4 << 20, 10_000)];
+    for (capacity, gaps) in capacities.into_iter().take(if cfg!(miri) { 1 } else { 3 }) {
+        let (mut pools, mut buffer) = (Pools::default(), ReceiveBuffer::new(SeqNr(0), capacity, 30_000));
+        let next = |gap: &u16| buffer.insert(&mut pools, SeqNr(2 * gap), b"x", false) != Arrival::Overflow;
+        assert!((1..10_001).take_while(next).count() >= gaps);
+        assert!(buffer.window() == 0 || gaps == 10_000, "{} of {capacity}", buffer.window());
+        assert!(buffer.memory() <= capacity + SLACK);
     }
 }
