@@ -184,6 +184,10 @@ fn alone(kind: Kind, jobs: &mut Vec<Job>) {
 
 fn against_cubic(kind: Kind, jobs: &mut Vec<Job>) {
     for (mbit, rtt, bdp) in [
+        (1000, 30, 1.0),
+        (1000, 30, 4.0),
+        (1000, 80, 1.0),
+        (1000, 80, 4.0),
         (100, 30, 1.0),
         (100, 30, 4.0),
         (100, 80, 1.0),
@@ -192,6 +196,8 @@ fn against_cubic(kind: Kind, jobs: &mut Vec<Job>) {
         (20, 30, 4.0),
         (20, 80, 1.0),
         (20, 80, 4.0),
+        (10, 30, 1.0),
+        (10, 80, 4.0),
     ] {
         for first in [true, false] {
             let mut scenario = Scenario::new("", mbit, rtt);
@@ -308,9 +314,20 @@ fn several(kind: Kind, jobs: &mut Vec<Job>) {
 }
 
 fn equals(kind: Kind, jobs: &mut Vec<Job>) {
-    for (flows, mbit, rtt) in
-        [(2, 100, 30), (2, 100, 100), (8, 100, 30), (8, 100, 100), (2, 20, 50), (8, 20, 50)]
-    {
+    for (flows, mbit, rtt) in [
+        (2, 1000, 30),
+        (2, 1000, 100),
+        (8, 1000, 30),
+        (8, 1000, 100),
+        (2, 100, 30),
+        (2, 100, 100),
+        (8, 100, 30),
+        (8, 100, 100),
+        (2, 20, 50),
+        (8, 20, 50),
+        (2, 10, 30),
+        (8, 10, 100),
+    ] {
         let mut scenario = Scenario::new("", mbit, rtt);
         scenario.flows.extend((0..flows).map(|i| Flow::new(kind, Duration::from_secs(10 * i))));
         let last = 10 * (flows - 1);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::flows::{Flow, Speaks};
+use super::flows::{Control, Flow, Speaks};
 use super::host::Host;
 use super::link::{self, Link, Waits};
 
@@ -21,7 +21,7 @@ pub struct Case {
     bytes: Option<u64>,
     /// Whether a TCP flow joins.
     against_tcp: bool,
-    /// libutp, librqbit-utp and TCP in the same place, as measured in October 2026 with the same emulator.
+    /// libutp, librqbit-utp and TCP (CUBIC) in the same place, as measured in October 2026 with the same emulator.
     pub others: [&'static str; 3],
 }
 
@@ -77,17 +77,22 @@ impl Case {
         self.against_tcp
     }
 
-    /// Measures it, in about half a minute.
+    /// Measures it, in about half a minute; TCP that joins uses `beside`.
     ///
     /// # Errors
-    /// If there can be no hosts.
-    pub fn measure(&self, speaks: Speaks) -> io::Result<Measured> {
+    /// If there can be no hosts, or TCP has no such control.
+    pub fn measure(&self, speaks: Speaks, beside: Control) -> io::Result<Measured> {
         let (a, b) = (Host::new(1)?, Host::new(2)?);
+        for speaks in [speaks, Speaks::Tcp(beside)] {
+            if let Speaks::Tcp(control) = speaks {
+                a.ask(move || control.socket().map(drop))??;
+            }
+        }
         let (waits, stop) = (Waits::default(), AtomicBool::new(false));
         Ok(thread::scope(|scope| {
             scope.spawn(|| link::run(self.link, [&a.tun, &b.tun], &waits, &stop, 1));
             let measured = if self.against_tcp {
-                self.beside_tcp(speaks, [&a, &b], &waits)
+                self.beside_tcp([speaks, Speaks::Tcp(beside)], [&a, &b], &waits)
             } else {
                 self.alone(speaks, [&a, &b], &waits)
             };
@@ -112,10 +117,10 @@ impl Case {
         Measured { goodput, queueing_mean, queueing_p95, tcp_share: None }
     }
 
-    fn beside_tcp(&self, speaks: Speaks, hosts: [&Host; 2], waits: &Waits) -> Measured {
-        let ours = Flow::start(speaks, hosts, None, 2 * SETTLE + SHARED);
+    fn beside_tcp(&self, [ours, tcp]: [Speaks; 2], hosts: [&Host; 2], waits: &Waits) -> Measured {
+        let ours = Flow::start(ours, hosts, None, 2 * SETTLE + SHARED);
         thread::sleep(SETTLE);
-        let tcp = Flow::start(Speaks::Tcp, hosts, None, SETTLE + SHARED);
+        let tcp = Flow::start(tcp, hosts, None, SETTLE + SHARED);
         thread::sleep(SETTLE);
         let before = [ours.received(), tcp.received()];
         waits.take();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use utp_tokio::{Config, UtpListener, UtpStream};
 
@@ -18,8 +19,36 @@ use crate::congestion::Kind;
 pub enum Speaks {
     /// uTP, with this congestion control.
     Utp(Kind),
-    /// TCP, with that of the kernel.
-    Tcp,
+    /// TCP of the kernel, with this one.
+    Tcp(Control),
+}
+
+/// A congestion control of the kernel. Which one it takes by itself differs from machine to machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Control(&'static str);
+
+impl Control {
+    /// The default of Linux, unless somebody changed it.
+    pub const CUBIC: Self = Self("cubic");
+    /// Goes by rate and round trip rather than by loss.
+    pub const BBR: Self = Self("bbr");
+
+    /// The one that has this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::CUBIC, Self::BBR].into_iter().find(|control| control.0 == name)
+    }
+
+    /// A socket that uses it.
+    ///
+    /// # Errors
+    /// If the kernel has not got it.
+    pub fn socket(self) -> std::io::Result<Socket> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let missing = |error| std::io::Error::other(format!("TCP cannot use {}: {error}", self.0));
+        socket.set_tcp_congestion(self.0.as_bytes()).map_err(missing)?;
+        Ok(socket)
+    }
 }
 
 /// A flow that goes on until its time is up or its bytes are sent.
@@ -42,9 +71,9 @@ impl Flow {
                 to.run(move || utp(until, receive_utp(config(kind), received)));
                 from.run(move || utp(until, send_utp(config(kind), bytes)));
             }
-            Speaks::Tcp => {
+            Speaks::Tcp(control) => {
                 to.run(move || drop(receive_tcp(&received, until)));
-                from.run(move || drop(send_tcp(bytes, until)));
+                from.run(move || drop(send_tcp(control, bytes, until)));
             }
         }
         flow
@@ -110,10 +139,11 @@ fn receive_tcp(received: &AtomicU64, until: Instant) -> std::io::Result<()> {
 }
 
 #[allow(clippy::disallowed_methods)] // this is about real time
-fn send_tcp(mut bytes: u64, until: Instant) -> std::io::Result<()> {
+fn send_tcp(control: Control, mut bytes: u64, until: Instant) -> std::io::Result<()> {
     let mut stream = loop {
-        match TcpStream::connect(server(TCP_PORT)) {
-            Ok(stream) => break stream,
+        let socket = control.socket()?;
+        match socket.connect(&server(TCP_PORT).into()) {
+            Ok(()) => break TcpStream::from(socket),
             // The other side is not there yet.
             Err(_) if Instant::now() < until => thread::sleep(LOOK / 10),
             Err(error) => return Err(error),

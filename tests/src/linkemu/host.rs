@@ -65,6 +65,16 @@ impl Host {
         Ok(Self { jobs, tun })
     }
 
+    /// Runs it on the host and waits for what it says.
+    ///
+    /// # Errors
+    /// If it ended without a word.
+    pub fn ask<T: Send + 'static>(&self, question: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        let (tell, told) = mpsc::channel();
+        self.run(move || drop(tell.send(question())));
+        told.recv().map_err(io::Error::other)
+    }
+
     /// Runs it on the host, on a thread of its own.
     pub fn run(&self, job: impl FnOnce() + Send + 'static) {
         // It ends only with `self`.
@@ -125,9 +135,6 @@ fn attach(tun: &File, request: &InterfaceRequest) -> io::Result<()> {
 
 const DEVICE: &str = "em0";
 
-/// Of each host: TCP as it is by default, but with buffers for long fat paths.
-const SETTINGS: [(&str, &str); 3] = [
-    ("ipv4/tcp_congestion_control", "cubic"),
-    ("ipv4/tcp_wmem", "4096 131072 16777216"),
-    ("ipv4/tcp_rmem", "4096 131072 16777216"),
-];
+/// Of each host: buffers of TCP for long fat paths.
+const SETTINGS: [(&str, &str); 2] =
+    [("ipv4/tcp_wmem", "4096 131072 16777216"), ("ipv4/tcp_rmem", "4096 131072 16777216")];

@@ -139,4 +139,4 @@ const PERSISTENT: u32 = 2;
 
 /// Packets that an acknowledgement covers in the tests of controllers: Miri needs milliseconds for each.
 #[cfg(test)]
-const STRETCH: u64 = if cfg!(miri) { 8 } else { 1 };
+const STRETCH: u64 = if cfg!(miri) { 40 } else { 1 };
