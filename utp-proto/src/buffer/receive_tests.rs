@@ -477,8 +477,8 @@ fn lists_take_from_the_window_what_they_need_to_grow_but_for_the_first_kilobytes
     let (mut pools, mut buffer) = (Pools::default(), ReceiveBuffer::new(SeqNr(0), 100_000, 1_000));
     for gap in 1..=200 {
         buffer.insert(&mut pools, SeqNr(2 * gap), b"x", false);
-        let pieces = buffer.pieces.capacity() * size_of::<Piece>();
-        let taken = usize::from(gap) + buffer.store.list() + 2 * pieces + pieces / 8;
+        let (pieces, size) = (buffer.pieces.capacity(), size_of::<Piece>());
+        let taken = usize::from(gap) + buffer.store.list() + pieces * (2 * size + size.div_ceil(8));
         assert_eq!(buffer.window(), 100_000 - taken.saturating_sub(3 << 10).max(gap.into()));
     }
     assert!(buffer.window() < 95_000);
