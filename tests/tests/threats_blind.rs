@@ -4,8 +4,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use utp_proto::congestion::FixedWindow;
 use utp_proto::{CloseReason, Config, ConnectionStats};
 use utp_tests::puppet::{Kind, Puppet, Raw, piece, reset, state};
 use utp_tests::sim::{ConnId, HostId, Link, Random, Script, World};
@@ -33,7 +35,7 @@ fn busy_server(connections: usize) -> (World, HostId, Vec<HostId>) {
 const BULK: u64 = 3_000_000;
 
 /// S6. Of one RESET with random fields the probability to end its connection is 2/65536 (either id) times
-/// (W + 5)/65536, for W packets under way: 2^20 of them end (W + 5)/2048 connections on average.
+/// 6/65536, however many packets are under way: 2^20 of them end 6/2048 of a connection on average.
 #[test]
 fn a_million_blind_resets_end_none_of_a_hundred_busy_connections() {
     let (mut world, server, clients) = busy_server(100);
@@ -66,7 +68,13 @@ fn a_million_blind_resets_end_none_of_a_hundred_busy_connections() {
 
 /// The endpoint has written so many packets, none of them acknowledged, and three before that which are.
 fn flying(packets: i32) -> Puppet {
-    let mut p = Puppet::initiator(Config::default());
+    let mut config = Config::default();
+    config
+        .congestion(Arc::new(FixedWindow { bytes: 1 << 20 }))
+        .pacing(false)
+        .send_buffer(1 << 20)
+        .expect("a size");
+    let mut p = Puppet::initiator(config);
     for n in 0..3 {
         p.write(&piece(n));
         p.wait(Duration::from_millis(20));
@@ -80,10 +88,10 @@ fn flying(packets: i32) -> Puppet {
 }
 
 /// S6, the harder variety: the attacker knows both addresses and the id. All 65 536 acknowledgement numbers are
-/// tried: W + 5 end the connection, W being the packets under way.
+/// tried: six end the connection, those around the packets under way; however many those are.
 #[test]
-fn whoever_knows_the_id_has_to_guess_one_of_the_packets_under_way() {
-    for packets in [0, 1, 8] {
+fn whoever_knows_the_id_has_to_guess_one_of_six_numbers() {
+    for packets in [0, 1, 8, 800] {
         let mut p = flying(packets);
         let mut ends = Vec::new();
         for ack in i32::from(i16::MIN)..=i32::from(i16::MAX) {
@@ -94,7 +102,8 @@ fn whoever_knows_the_id_has_to_guess_one_of_the_packets_under_way() {
             }
         }
         println!("{packets} packets under way: {} of 65536 numbers end the connection", ends.len());
-        assert_eq!(ends, (-3..=packets + 1).collect::<Vec<_>>());
+        let expected: Vec<_> = (-3..=packets + 1).filter(|&n| n <= 0 || n >= packets).collect();
+        assert!(ends == expected && ends.len() <= 6, "{ends:?}");
     }
 }
 

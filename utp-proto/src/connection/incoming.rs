@@ -111,6 +111,17 @@ impl Connection {
         if header.ack_nr.distance_from(oldest) > reach {
             return false;
         }
+        // In a long flight many numbers would do. What was sent last is answered too, if anything is; somebody who
+        // can only guess does not know it. Ask (as RFC 5961 3.2): who has forgotten us answers with the number of what asks.
+        let is_under_way =
+            header.ack_nr.distance_from(self.outstanding.una()) < self.outstanding.len() as u16;
+        if is_under_way && self.outstanding.sent_last() != Some(header.ack_nr) {
+            if !self.reset_in_doubt {
+                self.reset_in_doubt = true;
+                self.acks.on_urgent();
+            }
+            return false;
+        }
         // Deployed peers drop their state as soon as their own FIN is acknowledged, and answer what is
         // still on its way with a RESET. If all that we sent has arrived, that is a clean end.
         let only_fin_open = match self.state.sending() {
@@ -124,6 +135,11 @@ impl Connection {
         }
         self.close_with(cx, if only_fin_open { CloseReason::Finished } else { CloseReason::Reset });
         true
+    }
+
+    /// Whether a RESET came that may be forged, and nothing that would contradict it.
+    pub(crate) fn is_reset_in_doubt(&self) -> bool {
+        self.reset_in_doubt
     }
 
     fn handle_established(&mut self, cx: &mut Context<'_>, packet: &Packet<'_>) -> bool {
@@ -143,6 +159,7 @@ impl Connection {
         }
         self.note_timestamps(cx, header);
         self.timers.received = cx.now;
+        self.reset_in_doubt = false;
         self.note_signs(cx, header, acks);
         if let AckPlace::New(cumulative) = acks {
             let repeat = header.kind == PacketType::State && self.peer_window == header.wnd_size;

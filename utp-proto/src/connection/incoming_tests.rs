@@ -136,6 +136,36 @@ fn a_reset_counts_if_it_names_what_is_outstanding_or_came_a_little_before() {
 }
 
 #[test]
+fn a_reset_that_names_what_was_not_sent_last_is_asked_about() {
+    let reset = |lab: &mut Lab, at, n| lab.takes(at, header(PacketType::Reset, THEIRS, OURS.plus(n)), &[]);
+    let doubted = || {
+        let mut lab = Lab::connected(plain());
+        lab.sent(0, &[100; 5]);
+        lab.c.acks = crate::connection::acks::Acks::default();
+        assert!(!reset(&mut lab, 10, 2) && !lab.c.state.is_closed());
+        assert!(lab.c.acks.is_due(Time(10)), "a question");
+        lab.c.acks = crate::connection::acks::Acks::default();
+        assert!(!reset(&mut lab, 20, 3) && !lab.c.acks.is_due(Time(20)), "one is enough");
+        lab
+    };
+    // Whoever has forgotten us answers that, or the packet that went last.
+    for number in [4, 5] {
+        assert!(reset(&mut doubted(), 30, number));
+    }
+    // So does silence.
+    let time_out = |lab: &mut Lab| {
+        let at = lab.c.retransmit_at();
+        lab.at(at.0, |c, cx| c.handle_timeout(cx));
+        lab.c.state.is_closed()
+    };
+    assert!(time_out(&mut doubted()));
+    // But not who goes on.
+    let mut lab = doubted();
+    assert!(lab.takes(30, header(PacketType::State, THEIRS, OURS.minus(1)), &[]));
+    assert!(!time_out(&mut lab));
+}
+
+#[test]
 fn a_keep_alive_is_answered_if_nothing_else_was_said_for_a_second() {
     let answered = |at, kind, ack: SeqNr, sent: &[usize]| {
         let mut lab = Lab::connected(plain());

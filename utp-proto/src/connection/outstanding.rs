@@ -324,6 +324,11 @@ impl Outstanding {
         Some(self.una.plus(i as u16))
     }
 
+    /// The packet that was transmitted last, if it is not acknowledged.
+    pub(crate) fn sent_last(&self) -> Option<SeqNr> {
+        self.log.back().copied()
+    }
+
     fn log_transmission(&mut self, seq: SeqNr) -> u64 {
         self.log.push_back(seq);
         self.log_base + self.log.len() as u64 - 1

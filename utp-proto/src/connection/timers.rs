@@ -89,7 +89,7 @@ impl Connection {
 
     /// When the time-out comes: not before the first tail-loss probe can be answered (RFC 8985 7.3 starts it anew
     /// with the probe), and not much later however often something new is sent meanwhile.
-    fn retransmit_at(&self) -> Time {
+    pub(super) fn retransmit_at(&self) -> Time {
         let (t, rto) = (&self.timers, self.rto());
         let answered =
             if t.tail_probes == 1 { t.data_sent.plus(self.rtt.probe_timeout()) } else { t.rto_from };
@@ -170,6 +170,8 @@ impl Connection {
                 self.timers.tail_probes += 1;
                 self.timers.tail_due = true;
             }
+            // Nothing has come that would contradict it.
+            Timer::Retransmit if self.reset_in_doubt => self.close_with(cx, CloseReason::Reset),
             Timer::Retransmit => self.retransmit_timeout(cx),
             Timer::Persist => {
                 self.timers.persist_due = true;

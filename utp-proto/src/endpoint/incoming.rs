@@ -68,6 +68,9 @@ impl Endpoint {
             // What does not fit does not even wake it: it sends no sooner than it would have.
         } else if packet.header.kind == PacketType::Reset {
             self.stats.resets_ignored += 1;
+            if entry.connection.is_reset_in_doubt() {
+                self.settle(slot);
+            }
         }
     }
 
