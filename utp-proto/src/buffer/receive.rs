@@ -165,8 +165,8 @@ impl ReceiveBuffer {
     /// come after it was told, for they make lists long, and those are as good as data. Much that is read counts as
     /// free once its blocks are.
     pub(crate) fn window(&self) -> usize {
-        let list = 2 * self.pieces.capacity() * size_of::<Piece>(); // while it grows there are two of them
-        let taken = self.store.filled() + self.store.list() + list;
+        let lists = self.pieces.capacity() * LISTS; // while it grows there are two of them
+        let taken = self.store.filled() + self.store.list() + lists;
         self.capacity.saturating_sub(self.store.live().max(taken.saturating_sub(UNTOLD)))
     }
 
@@ -547,6 +547,9 @@ const SMALL: usize = 2 << 10;
 
 /// The list of pieces grows by so many at least.
 const FEW: usize = 2;
+
+/// Bytes of an entry of that list and of the list that replaces it, which is an eighth longer.
+const LISTS: usize = 2 * size_of::<Piece>() + size_of::<Piece>().div_ceil(8);
 
 /// Length of a list that any buffer may take over.
 const MANY: usize = 32;

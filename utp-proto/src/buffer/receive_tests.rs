@@ -86,6 +86,7 @@ fn the_stream_ends_at_the_fin_and_nothing_behind_it_counts() {
     let base = SeqNr(0xfffe);
     buffer.insert(&mut pools, base.plus(3), b"behind", false);
     assert_eq!(buffer.insert(&mut pools, base.plus(2), b"", true), Arrival::OutOfOrder);
+    assert_eq!(buffer.ahead_len(), 0, "what lies behind it is dropped");
     assert_eq!(buffer.insert(&mut pools, base.plus(4), b"behind", false), Arrival::Duplicate);
     assert_eq!(buffer.insert(&mut pools, base.plus(1), b"", true), Arrival::Duplicate);
     buffer.insert(&mut pools, base, b"a", false);
@@ -405,5 +406,136 @@ fn a_peer_that_keeps_to_the_window_loses_nothing() {
     for seed in 0..seeds {
         println!("seed {seed}");
         keep_to_the_window(seed, steps);
+    }
+}
+
+#[test]
+fn who_sends_further_ahead_than_a_mask_of_deployed_peers_shows_is_remembered() {
+    let (mut pools, mut buffer) = buffer();
+    buffer.set_reorder_window(2_000);
+    for (ahead, was_far) in [(1, false), (1_024, false), (1_026, true), (2, true)] {
+        assert_eq!(buffer.insert(&mut pools, SeqNr(0xfffe).plus(ahead), b"x", false), Arrival::OutOfOrder);
+        assert_eq!(buffer.was_far(), was_far, "{ahead}");
+    }
+    let mut buffer = ReceiveBuffer::new(SeqNr(0), 10_000, 2_000);
+    assert_eq!(buffer.insert(&mut pools, SeqNr(1_025), b"x", false), Arrival::OutOfOrder);
+    assert!(buffer.was_far());
+}
+
+#[test]
+fn once_the_capacity_has_become_less_blocks_are_not_filled_up() {
+    let mut pools = Pools::default();
+    let mut buffer = ReceiveBuffer::new(SeqNr(0), 100_000, 64);
+    for _ in 0..12 {
+        let next = buffer.next();
+        assert!(matches!(buffer.insert(&mut pools, next, &[7; 1_000], false), Arrival::InOrder { .. }));
+    }
+    buffer.set_capacity(4 << 10);
+    let left = (4 << 10) + SLACK - 12_000;
+    assert!(buffer.store.room() > left);
+    for (bytes, taken) in [(left + 1, false), (left, true), (1, false)] {
+        let next = buffer.next();
+        let arrival = buffer.insert(&mut pools, next, &vec![7; bytes], false);
+        assert_eq!(arrival != Arrival::Overflow, taken, "{bytes}");
+    }
+}
+
+#[test]
+fn a_list_of_pieces_is_memory_too_and_a_spare_one_is_taken_if_it_is_not_much_of_the_buffer() {
+    // 32, and one for each 16 KiB.
+    for (capacity, list, taken) in
+        [(10_000, 32, true), (10_000, 33, false), (1 << 20, 96, true), (1 << 20, 97, false)]
+    {
+        let mut pools = Pools::default();
+        pools.give_pieces(Pieces::with_capacity(list));
+        let mut buffer = ReceiveBuffer::new(SeqNr(0), capacity, 64);
+        buffer.insert(&mut pools, SeqNr(0), b"x", false);
+        assert_eq!(buffer.pieces.capacity() == list, taken, "{list} of {capacity}");
+        let of_list = buffer.pieces.capacity() * size_of::<Piece>();
+        assert_eq!(buffer.held(), buffer.store.capacity() + of_list);
+        assert_eq!(buffer.memory(), buffer.store.memory() + of_list);
+    }
+}
+
+#[test]
+fn a_stream_goes_on_right_behind_what_was_ahead_in_one_piece_with_it() {
+    let (mut pools, mut buffer) = (Pools::default(), ReceiveBuffer::new(SeqNr(0), 100_000, 64));
+    let block = 4_096;
+    buffer.insert(&mut pools, SeqNr(0), &vec![0; block], false);
+    assert_eq!(buffer.store.room(), 0);
+    buffer.insert(&mut pools, SeqNr(2), &[2; 100], false);
+    buffer.consume(&mut pools, block); // and the first block has room again
+    buffer.insert(&mut pools, SeqNr(1), &[1; 100], false);
+    buffer.insert(&mut pools, SeqNr(3), &[3; 100], false);
+    assert_eq!((buffer.chunk(), buffer.readable()), (&[1; 100][..], 300));
+    buffer.consume(&mut pools, 100);
+    assert_eq!(buffer.chunk(), [[2; 100], [3; 100]].concat());
+}
+
+#[test]
+fn lists_take_from_the_window_what_they_need_to_grow_but_for_the_first_kilobytes() {
+    let (mut pools, mut buffer) = (Pools::default(), ReceiveBuffer::new(SeqNr(0), 100_000, 1_000));
+    for gap in 1..=200 {
+        buffer.insert(&mut pools, SeqNr(2 * gap), b"x", false);
+        let (pieces, size) = (buffer.pieces.capacity(), size_of::<Piece>());
+        let taken = usize::from(gap) + buffer.store.list() + pieces * (2 * size + size.div_ceil(8));
+        assert_eq!(buffer.window(), 100_000 - taken.saturating_sub(3 << 10).max(gap.into()));
+    }
+    assert!(buffer.window() < 95_000);
+}
+
+#[test]
+fn the_last_bytes_of_the_capacity_have_a_block_for_some_packets() {
+    let (mut pools, mut buffer) = buffer();
+    let mut after = |packets: u16| {
+        for _ in 0..packets {
+            let next = buffer.next();
+            buffer.insert(&mut pools, next, &[7; 1_000], false);
+        }
+        (buffer.store.capacity(), buffer.window())
+    };
+    assert_eq!(after(8), (8 << 10, 2_000));
+    assert_eq!(after(1), ((8 << 10) + SMALL, 1_000));
+    assert_eq!(SMALL, 2_048);
+}
+
+#[test]
+fn what_is_missing_is_taken_though_the_list_of_blocks_has_to_grow_for_it() {
+    let (mut pools, mut buffer) = (Pools::default(), ReceiveBuffer::new(SeqNr(0), 100_000, 1_000));
+    assert_eq!(buffer.insert(&mut pools, SeqNr(95), &[7; 1_000], false), Arrival::OutOfOrder);
+    let list = buffer.store.list();
+    for seq in 0..95 {
+        let arrival = buffer.insert(&mut pools, SeqNr(seq), &[7; 1_000], false);
+        assert!(matches!(arrival, Arrival::InOrder { filled_gap: true, .. }), "{seq}");
+    }
+    assert_eq!(buffer.readable(), 96_000);
+    assert!(buffer.store.list() > 3 * list);
+}
+
+#[test]
+fn what_comes_although_nothing_was_told_has_blocks_of_4_kib() {
+    for capacity in [10_000, 100_000] {
+        let mut pools = Pools::default();
+        let mut buffer = ReceiveBuffer::new(SeqNr(0), capacity, 64);
+        while buffer.window() > 0 {
+            let next = buffer.next();
+            buffer.insert(&mut pools, next, &[7; 1_000], false);
+        }
+        let before = buffer.store.capacity();
+        let next = buffer.next();
+        buffer.insert(&mut pools, next, &vec![7; buffer.store.room() + 1], false);
+        assert_eq!(buffer.store.capacity(), before + 4_096);
+    }
+}
+
+#[test]
+fn however_many_gaps_there_are_a_packet_ahead_is_taken_while_there_is_a_window() {
+    let capacities = [(100_000, 2_000), (300_000, 6_000), (4 << 20, 10_000)];
+    for (capacity, gaps) in capacities.into_iter().take(if cfg!(miri) { 1 } else { 3 }) {
+        let (mut pools, mut buffer) = (Pools::default(), ReceiveBuffer::new(SeqNr(0), capacity, 30_000));
+        let next = |gap: &u16| buffer.insert(&mut pools, SeqNr(2 * gap), b"x", false) != Arrival::Overflow;
+        assert!((1..10_001).take_while(next).count() >= gaps);
+        assert!(buffer.window() == 0 || gaps == 10_000, "{} of {capacity}", buffer.window());
+        assert!(buffer.memory() <= capacity + SLACK);
     }
 }

@@ -314,3 +314,7 @@ const MIN_BLOCK: usize = 4 << 10;
 pub(super) fn block_size(capacity: usize) -> usize {
     (capacity / 20).clamp(MIN_BLOCK.min(capacity / 2), 1 << (OFFSET_BITS - 1))
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

@@ -41,6 +41,7 @@ fn what_a_window_shrinks_by_behind_a_gap_has_arrived() {
     lab.window(46_000, 50_000);
     lab.c.note_promise();
     assert_eq!((lab.c.ahead.promised, lab.c.unreported()), (50_000, 3_000));
+    assert_eq!(lab.c.fits(50_000), 44_000, "which are in the window of before, and not on the way");
     lab.c.ahead.proven = false;
     lab.window(20_000, 50_000);
     lab.c.note_promise();

@@ -101,9 +101,7 @@ impl Connection {
         let room = self.room()?;
         let part = SendBuffer::split(data, room);
         let n = part.len();
-        if n > 0 {
-            self.out.write_bytes(pools, part);
-        }
+        self.out.write_bytes(pools, part);
         self.wants_write |= !data.is_empty();
         Ok(n)
     }

@@ -21,6 +21,26 @@ fn the_peer_is_told_of_room_when_it_is_a_good_part_of_the_buffer() {
 }
 
 #[test]
+fn a_peer_that_has_no_room_is_told_of_less_than_a_packet_of_ours_if_we_hold_it_back_to_that() {
+    let (mut config, little) = (plain(), FixedWindow { bytes: 1_000 });
+    config.max_datagram(8_952, 8_952).unwrap();
+    let mut lab = Lab::connected(config.clone());
+    let packet = lab.c.mss() as u32;
+    lab.c.acks.advertised = packet;
+    lab.at(0, |c, cx| c.set_receive_congestion(cx, Some(&little)));
+    // The path takes larger packets of ours since; the peer's are as they were.
+    config.initial_datagram(8_952).unwrap();
+    lab.c.mtu = crate::mtu::Mtu::new(&config, false);
+    assert!((lab.c.advertised_window() as usize) < lab.c.mss());
+    for (advertised, tells) in [(0, true), (packet, false), (2 * packet, false)] {
+        lab.c.acks = Acks::default();
+        lab.c.acks.advertised = advertised;
+        lab.c.consume(&mut lab.pools, 0);
+        assert_eq!((lab.c.acks.is_owed(), lab.c.advertised_window()), (tells, 2 * packet));
+    }
+}
+
+#[test]
 fn whoever_closes_tells_a_peer_that_waits_for_room() {
     let mss = Lab::connected(plain()).c.mss() as u32;
     for (advertised, tells) in [(mss - 1, true), (mss, false), (mss + 1, false)] {
@@ -59,12 +79,16 @@ impl Controller for Figures {
 }
 
 #[test]
-fn the_figures_of_the_controller_are_told() {
+fn the_figures_of_the_controller_and_of_the_path_are_told() {
     let mut lab = Lab::connected(plain());
     lab.c.controller = Box::new(Figures);
     let stats = lab.c.stats();
     assert_eq!((stats.cwnd, stats.ssthresh), (10_000, 20_000));
     assert_eq!((stats.base_delay.as_millis(), stats.queueing_delay.as_millis()), (3, 4));
+    (0..2).for_each(|_| lab.c.mtu.on_probe_sent(crate::wire::SeqNr(1), 1_472));
+    lab.c.mtu.on_probe_lost(crate::time::Time(0), crate::wire::SeqNr(1));
+    let stats = lab.c.stats();
+    assert_eq!((stats.mtu_probes_sent, stats.mtu_probes_lost), (2, 1));
     let mut lab = Lab::connected(plain());
     lab.at(0, |c, cx| c.set_congestion(cx, &FixedWindow { bytes: 7_000 }));
     assert_eq!(lab.c.stats().cwnd, 7_000);

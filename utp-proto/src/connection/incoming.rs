@@ -54,9 +54,8 @@ impl Connection {
             // The peer speaks already, its SYN-ACK was lost or overtaken. What it says cannot be placed
             // and will be repeated; ask for the SYN-ACK.
             PacketType::Data | PacketType::Fin | PacketType::State => {
-                if header.kind != PacketType::State
-                    && self.early.is_none_or(|early| is_behind(header.seq_nr, early))
-                {
+                // (A STATE that comes here lies beyond it.)
+                if self.early.is_none_or(|early| is_behind(header.seq_nr, early)) {
                     self.early = Some(header.seq_nr);
                 }
                 if cx.now.since(self.timers.packet_sent) >= HURRIED_SYN && self.timers.syns < MAX_HURRIED_SYNS
@@ -344,7 +343,7 @@ impl Connection {
             None => self.rtt.acknowledged(),
         }
         self.tune_send();
-        if let Some(offset) = acked.offset.filter(|&offset| offset > self.acked) {
+        if let Some(offset) = acked.offset {
             self.acked = offset;
             self.out.release(cx.pools, offset);
             self.event(Pending::ACKED);

@@ -367,3 +367,52 @@ fn a_peer_that_has_sent_a_mask_is_not_judged_by_repetitions() {
         (0, 0, 0)
     );
 }
+
+#[test]
+fn the_stream_of_a_peer_that_speaks_before_its_syn_ack_begins_no_later_than_what_it_said() {
+    let opens = |said: &[u16], syn_ack| {
+        let mut lab = Lab::opening(plain());
+        lab.at(0, |c, cx| c.transmit(cx, 1, &mut Vec::new())).unwrap();
+        for &n in said {
+            assert!(lab.takes(1, header(PacketType::Data, THEIRS.plus(n), OURS.minus(1)), &[7]));
+        }
+        assert!(lab.takes(2, header(PacketType::State, THEIRS.plus(syn_ack), OURS.minus(1)), &[]));
+        lab.c.is_connected()
+    };
+    assert!(opens(&[2, 5], 2) && opens(&[5, 2], 2) && opens(&[5, 2], 0));
+    assert!(!opens(&[2, 5], 3) && !opens(&[5, 2], 3) && opens(&[], 3));
+}
+
+#[test]
+fn a_mask_that_reports_something_shows_once_for_all_that_the_peer_sends_masks() {
+    let lost = |masks: &[&[u8]]| {
+        let mut lab = Lab::connected(plain());
+        lab.sent(0, &[100; 3]);
+        let last = header(PacketType::State, THEIRS, OURS.minus(1));
+        lab.window(last.wnd_size, last.wnd_size);
+        let mut repeats = |mask: Option<&[u8]>| {
+            lab.at(10, |c, cx| c.handle_ack(cx, &last, 0, mask.map(SackMask), true));
+            lab.c.stats.packets_lost
+        };
+        masks.iter().for_each(|mask| _ = repeats(Some(mask)));
+        (0..DUPLICATE_ACKS).map(|_| repeats(None)).last()
+    };
+    assert_eq!((lost(&[]), lost(&[&[0; 4]])), (Some(1), Some(1)));
+    assert_eq!(lost(&[&[1, 0, 0, 0]]), Some(0));
+    assert_eq!(lost(&[&[1, 0, 0, 0], &[0; 4]]), Some(0));
+}
+
+#[test]
+fn what_arrives_in_order_or_ahead_begins_a_round_and_what_fills_a_gap_does_not() {
+    let begins = |first: u16, second: u16| {
+        let mut lab = Lab::connected(plain());
+        let data = |n| header(PacketType::Data, THEIRS.plus(n), OURS.minus(1));
+        assert!(lab.takes(1_000_000, data(first), &[7]));
+        lab.c.tuning.ends = Time(1);
+        assert!(lab.takes(2_000_000, data(second), &[7]));
+        lab.c.tuning.ends > Time(2_000_000)
+    };
+    assert!(begins(0, 1) && begins(0, 2) && begins(2, 1));
+    assert!(!begins(1, 0), "it comes when it comes again, and not at the rate of the path");
+    assert!(!begins(0, 0));
+}

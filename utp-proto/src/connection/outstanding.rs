@@ -279,8 +279,8 @@ impl Outstanding {
     /// Whether the peer has something that was sent after the packet held back, and not that.
     fn is_held_missed(&self) -> bool {
         let Some(held) = self.held else { return false };
-        let behind = usize::from(held.distance_from(self.una)) + 1;
-        self.packets.iter().skip(behind).any(|packet| packet.status == Status::Sacked)
+        let held = usize::from(held.distance_from(self.una));
+        self.packets.iter().skip(held).any(|packet| packet.status == Status::Sacked)
     }
 
     /// Records that a packet went out again; `fragmented`: perhaps in fragments.

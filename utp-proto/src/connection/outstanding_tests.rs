@@ -242,14 +242,29 @@ fn what_was_kept_ahead_of_its_turn_is_delivered_and_in_nobodys_way() {
 #[test]
 fn what_the_peer_cannot_tell_about_is_lost_after_a_time_out_only() {
     // No mask was ever seen: they may be as short as 32 packets.
-    let mut f = flight(60);
+    for (at, lost) in [(533_999, 0), (534_000, 1), (535_999, 2), (600_000, 26)] {
+        let mut f = flight(60);
+        f.out.resend(Time(300_000), seq(0), false);
+        let (_, losses) = f.ack(Time(400_000), 1, &[]);
+        assert_eq!(losses.packets, 33);
+        assert_eq!(f.out.loss_deadline(&f.rtt), Some(Time(500_000 + 34_000)));
+        assert_eq!(f.out.detect_losses(Time(at), &f.rtt).packets, lost);
+        assert_eq!(f.out.in_flight(), (26 - u64::from(lost)) * LEN as u64);
+    }
+}
+
+#[test]
+fn what_the_peer_can_tell_about_waits_for_others_to_be_overtaken_by_on_a_long_path_too() {
+    let mut f = flight(35);
+    (0..100).for_each(|_| f.rtt.sample(Time(0), 1_000_000));
     f.out.resend(Time(300_000), seq(0), false);
-    let (_, losses) = f.ack(Time(400_000), 1, &[]);
-    assert_eq!(losses.packets, 33);
-    assert_eq!(f.out.loss_deadline(&f.rtt), Some(Time(500_000 + 34_000)));
-    assert_eq!(f.out.detect_losses(Time(533_999), &f.rtt).packets, 0);
-    assert_eq!(f.out.detect_losses(Time(600_000), &f.rtt).packets, 26);
-    assert_eq!(f.out.in_flight(), 0);
+    assert_eq!(f.ack(Time(1_000_000), 1, &[]).1.packets, 32);
+    // The first packet beyond a mask is as late as a time-out; the one before it was overtaken by two.
+    let time_out = 34_000 + f.rtt.plain_rto();
+    assert!(time_out < 1_250_000);
+    let losses = f.out.detect_losses(Time(time_out), &f.rtt);
+    assert_eq!((losses.packets, losses.newest), (1, Time(34_000)));
+    assert_eq!(f.out.detect_losses(Time(33_000 + 1_250_000), &f.rtt).newest, Time(33_000));
 }
 
 #[test]
@@ -394,4 +409,30 @@ fn large_packets_that_go_whole_are_in_doubt_each_time() {
         out.resend(Time(10), seq(0), fragmented);
         assert_eq!(out.large_in_doubt(), before + more, "{len}, {fragmented}");
     }
+}
+
+#[test]
+fn what_is_lost_is_sent_again_in_its_turn_though_another_goes_first() {
+    let mut f = flight(10);
+    assert_eq!(f.ack(Time(110_000), 0, &[4, 5, 6, 7]).1.packets, 3);
+    f.out.resend(Time(110_000), seq(2), false);
+    assert_eq!(f.out.first_lost(), Some(seq(0)));
+    f.out.resend(Time(110_000), seq(0), false);
+    assert_eq!(f.out.first_lost(), Some(seq(1)));
+}
+
+#[test]
+fn a_packet_that_was_not_lost_after_all_gives_others_a_quarter_of_a_round_trip_more() {
+    let patience = |overtaken_by: u16, resent| {
+        let mut f = flight(20);
+        f.ack(Time(105_000), 0, &[2, 3, 4][..usize::from(overtaken_by)]);
+        if resent {
+            f.out.resend(Time(105_000), seq(0), false);
+        }
+        f.ack(Time(106_000), 1 + overtaken_by, &[2]);
+        f.out.loss_deadline(&f.rtt).unwrap().0 - f.out.get(f.out.una()).unwrap().at.0 - f.rtt.current()
+    };
+    assert_eq!(patience(2, false), 25_000, "not taken for lost");
+    assert_eq!(patience(3, false), 50_000);
+    assert_eq!(patience(3, true), 50_000, "it was sent again, but that is not what has arrived");
 }

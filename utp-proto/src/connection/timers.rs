@@ -153,9 +153,9 @@ impl Connection {
 
     fn fire(&mut self, cx: &mut Context<'_>, timer: Timer) {
         log!(trace, ?timer, "timer");
-        if self.state.phase() == Phase::SynReceived && matches!(timer, Timer::TailLoss | Timer::Retransmit) {
-            // A libutp initiator that missed the SYN-ACK would misread the DATA that comes again: the
-            // SYN-ACK goes before it.
+        if self.state.phase() == Phase::SynReceived {
+            // A libutp initiator that missed the SYN-ACK would misread the DATA that comes again: the SYN-ACK goes
+            // before it. (What else may be due ends the connection.)
             self.timers.syn_at = cx.now;
         }
         match timer {

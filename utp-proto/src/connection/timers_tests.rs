@@ -1,5 +1,6 @@
 use super::*;
-use crate::connection::lab_tests::{Lab, plain};
+use crate::connection::lab_tests::{Lab, OURS, THEIRS, plain};
+use crate::wire::{PacketType, Timestamp};
 
 const SECOND: u64 = 1_000_000;
 
@@ -174,4 +175,51 @@ fn an_answer_to_a_fragmented_packet_shrinks_them_if_large_ones_are_missing() {
         lab.c.note_fragmented(Time(0), of);
         assert_eq!(lab.c.mtu.current() < size, shrinks, "{missing}, {of}");
     }
+}
+
+#[test]
+fn what_a_full_peer_dropped_goes_again_when_it_has_room_unless_an_answer_may_still_come() {
+    for (waited, window, again, lost) in
+        [(100_000, 50_000, true, None), (100_001, 50_000, true, Some(OURS)), (100_001, 0, false, None)]
+    {
+        let mut lab = Lab::connected(plain());
+        lab.c.rtt.sample(Time(0), 100_000);
+        lab.sent(0, &[100]);
+        lab.window(0, 50_000);
+        lab.c.timers.after_rto = Some(0);
+        let header = Header {
+            kind: PacketType::State,
+            connection_id: 5,
+            timestamp: Timestamp(1),
+            timestamp_difference: 0,
+            wnd_size: window,
+            seq_nr: THEIRS,
+            ack_nr: OURS.minus(1),
+        };
+        lab.at(waited, |c, cx| c.set_peer_window(cx, &header));
+        assert_eq!((lab.c.timers.after_rto.is_none(), lab.c.outstanding.first_lost()), (again, lost));
+        assert_eq!(lab.c.timers.progress, Time(if again { 0 } else { waited }), "it lives");
+    }
+}
+
+#[test]
+fn before_what_a_peer_may_have_missed_of_the_first_data_the_syn_ack_goes_again() {
+    let mut lab = Lab::opening(plain());
+    let (config, ids) = (std::sync::Arc::clone(&lab.c.config), lab.c.ids);
+    lab.c = lab.at(0, |c, cx| Connection::accept(cx, &config, c.remote, ids, (OURS, THEIRS.minus(1)), false));
+    lab.c.write(&mut lab.pools, b"first").unwrap();
+    let kinds = |lab: &mut Lab, now| {
+        let mut next = || {
+            let mut buf = Vec::new();
+            lab.at(now, |c, cx| c.transmit(cx, 1, &mut buf)).ok()?;
+            crate::wire::Packet::parse(&buf).ok().map(|packet| (packet.header.kind, packet.header.seq_nr))
+        };
+        std::iter::from_fn(&mut next).collect::<Vec<_>>()
+    };
+    let both = [(PacketType::State, OURS), (PacketType::Data, OURS)];
+    assert_eq!(kinds(&mut lab, 0), both);
+    assert_eq!(kinds(&mut lab, SECOND - 1), []);
+    assert_eq!(lab.c.next_timer(), Some((Time(SECOND), Timer::Retransmit)));
+    lab.at(SECOND, |c, cx| c.handle_timeout(cx));
+    assert_eq!(kinds(&mut lab, SECOND), both);
 }

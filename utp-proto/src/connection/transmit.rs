@@ -294,7 +294,7 @@ impl Connection {
             if so_far.segments >= max
                 || plan.size > so_far.segment_size
                 || plan.may_fragment != so_far.may_fragment
-                || (bytes > MAX_RUN && so_far.segments > 0)
+                || bytes > MAX_RUN
             {
                 return Ok(so_far);
             }
@@ -340,7 +340,7 @@ impl Connection {
             What::Fin => {
                 let seq = self.outstanding.push(now, self.sent, 0, true, false);
                 self.state.fin_sent(seq);
-                buf.extend_from_slice(&Header { kind: PacketType::Fin, seq_nr: seq, ..header }.encode(0));
+                buf.extend_from_slice(&Header { kind: PacketType::Fin, ..header }.encode(0));
                 self.note_new(now);
                 self.note_stream_sent(now, 0, window);
             }
@@ -358,7 +358,6 @@ impl Connection {
         let header = Header {
             kind: PacketType::Syn,
             connection_id: self.ids.receive,
-            timestamp_difference: 0,
             seq_nr: self.outstanding.una().minus(1),
             ack_nr: SeqNr(0),
             ..header
@@ -498,7 +497,7 @@ impl Connection {
 /// Bytes of a mask: what an extension can hold, in whole words.
 const WIDE_SACK: u8 = 252;
 
-/// Largest payload of one UDP datagram over IPv4, and so of one GSO send.
+/// Largest payload of one UDP datagram over IPv4, and so of one GSO send. No packet is so large.
 const MAX_RUN: usize = 65_507;
 
 /// Payload of a probe of a closed window. A packet can never be cut again, so it is one that any peer

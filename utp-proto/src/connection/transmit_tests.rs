@@ -118,6 +118,47 @@ fn no_window_is_told_that_takes_less_than_a_packet() {
         lab.c.incoming.set_capacity(room);
         assert_eq!(lab.c.advertised_window() as usize, told);
     }
+    // Nor less than half of a buffer that has no room for two of them.
+    let mut config = plain();
+    config
+        .max_datagram(8_952, 8_952)
+        .unwrap()
+        .initial_datagram(8_952)
+        .unwrap()
+        .receive_buffer(16 << 10)
+        .unwrap();
+    let mut lab = Lab::connected(config);
+    for (room, told) in [((8 << 10) - 1, 0), (8 << 10, 8 << 10)] {
+        let fill = lab.c.incoming.window() - room;
+        let next = lab.c.incoming.next();
+        lab.c.incoming.insert(&mut lab.pools, next, &vec![7; fill], false);
+        assert_eq!(lab.c.advertised_window() as usize, told);
+        lab.c.consume(&mut lab.pools, fill);
+    }
+}
+
+#[test]
+fn what_comes_before_a_packet_that_went_ahead_has_its_size_whatever_the_path_takes_since() {
+    let plan = |before: &dyn Fn(usize) -> usize, f: &dyn Fn(&mut Lab)| {
+        let mut lab = Lab::connected(plain());
+        let len = before(lab.c.mss());
+        lab.window(1 << 20, 1 << 20);
+        lab.c.out.write(&mut lab.pools, &[7; 9_000]);
+        f(&mut lab);
+        lab.c.ask(Time(0), len);
+        let plan = lab.c.data(Time(0), &mut Obstacles::default()).unwrap();
+        assert_eq!(plan.size, len + HEADER_LEN);
+        plan.may_fragment
+    };
+    assert!(!plan(&|mss| mss - 1, &|_| {}) && !plan(&|mss| mss, &|_| {}));
+    assert!(plan(&|mss| mss + 1, &|_| {}), "the path took more then");
+    let probe = |lab: &mut Lab| {
+        lab.window(0, 1 << 20);
+        lab.c.timers.persist_due = true;
+        let plan = lab.c.data(Time(0), &mut Obstacles::default()).unwrap();
+        assert_eq!(plan.size, PERSIST_BYTES + HEADER_LEN, "a closed window is probed with little");
+    };
+    assert!(!plan(&|mss| mss, &probe));
 }
 
 #[test]
@@ -223,6 +264,22 @@ fn a_run_of_packets_ends_at_what_was_asked_for_at_a_shorter_one_and_at_the_large
 }
 
 #[test]
+fn a_run_may_fill_the_largest_datagram_to_its_last_byte() {
+    let mut config = plain();
+    config.congestion(std::sync::Arc::new(FixedWindow { bytes: 1 << 20 })).distrust(false).nagle(false);
+    config.initial_datagram(1_400).unwrap().max_datagram(1_400, 1_400).unwrap();
+    let rest = MAX_RUN % 1_400 - HEADER_LEN;
+    for (rest, len) in [(rest, MAX_RUN), (rest + 1, MAX_RUN / 1_400 * 1_400)] {
+        let mut lab = Lab::connected(config.clone());
+        lab.window(1 << 20, 1 << 20);
+        lab.c.out.write(&mut lab.pools, &vec![7; MAX_RUN / 1_400 * lab.c.mss() + rest]);
+        let mut buf = Vec::new();
+        lab.at(0, |c, cx| c.transmit(cx, 1_000, &mut buf)).unwrap();
+        assert_eq!(buf.len(), len);
+    }
+}
+
+#[test]
 fn what_goes_again_fits_the_congestion_window_and_is_counted_by_why_it_goes() {
     for (len, fits) in [(1_000, true), (1_001, false)] {
         let mut lab = Lab::connected(plain());
@@ -245,7 +302,7 @@ fn what_goes_again_fits_the_congestion_window_and_is_counted_by_why_it_goes() {
 }
 
 #[test]
-fn a_packet_ahead_of_its_turn_is_counted_as_data() {
+fn a_packet_ahead_of_its_turn_is_data_and_counted_as_such() {
     let mut lab = Lab::connected(plain());
     lab.c.out.write(&mut lab.pools, &vec![7; 1_089 * 100]);
     let mut buf = Vec::new();
@@ -260,6 +317,32 @@ fn a_packet_ahead_of_its_turn_is_counted_as_data() {
     lab.c.build_early(Time(0), header, 100, &mut buf);
     lab.c.build_early(Time(0), header, 100, &mut buf);
     assert_eq!(lab.c.stats.data_packets_sent, before + 2);
+    buf.clear();
+    lab.c.build_early(Time(0), Header { kind: PacketType::State, ..header }, 100, &mut buf);
+    let header = Packet::parse(&buf).unwrap().header;
+    assert_eq!((header.kind, header.seq_nr), (PacketType::Data, lab.c.outstanding.next().plus(1_088)));
+}
+
+#[test]
+fn after_a_fin_each_acknowledgement_goes_with_both_numbers_until_the_peer_shows_its_kind() {
+    for (peer_counts_fin, numbers) in [(false, &[OURS.plus(1), OURS][..]), (true, &[OURS.plus(1)])] {
+        let mut lab = Lab::connected(plain());
+        lab.c.acks = crate::connection::Acks::default();
+        lab.c.peer_counts_fin = peer_counts_fin;
+        lab.c.finish();
+        let next = |lab: &mut Lab| {
+            let mut buf = Vec::new();
+            lab.at(0, |c, cx| c.transmit(cx, 1, &mut buf)).ok()?;
+            Packet::parse(&buf).ok().map(|packet| (packet.header.kind, packet.header.seq_nr))
+        };
+        assert_eq!(next(&mut lab), Some((PacketType::Fin, OURS)));
+        assert_eq!(next(&mut lab), None);
+        lab.c.acks.on_urgent();
+        for &number in numbers {
+            assert_eq!(next(&mut lab), Some((PacketType::State, number)));
+        }
+        assert_eq!(next(&mut lab), None);
+    }
 }
 
 /// Counts the rests it is told of.

@@ -133,3 +133,7 @@ const UNKNOWN_RTT: u64 = 100_000;
 
 /// No connection may ever fill more than this part of the endpoint's memory.
 const BUDGET_SHARE: usize = 4;
+
+#[cfg(test)]
+#[path = "tuning_tests.rs"]
+mod tests;
