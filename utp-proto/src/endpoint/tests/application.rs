@@ -17,7 +17,7 @@ fn connections_that_break_before_they_are_accepted_leave_the_backlog() {
     for round in 0..3 {
         let handles = [open(&mut pair, b"half of"), open(&mut pair, b"")];
         assert_eq!(pair.ends[1].stats().backlog, 2, "{round}");
-        handles.map(|handle| pair.at(0, handle).abort());
+        handles.iter().for_each(|handle| pair.at(0, *handle).abort());
         pair.run(Duration::from_millis(200));
         let stats = pair.ends[1].stats();
         assert_eq!((stats.backlog, stats.connections, stats.memory), (0, 0, 0), "{round}");
