@@ -89,6 +89,17 @@
 //! `connection` is its state machine; `endpoint` holds all of them. Imports go in that direction only.
 //! `COMPLIANCE.md` lists every deviation from BEP 29 and the RFCs, with its reason.
 #![forbid(unsafe_code)]
+// Nothing a peer sends may panic. Exceptions say why they cannot.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing
+    )
+)]
 
 /// Emits a `tracing` event if the feature is on, nothing otherwise.
 macro_rules! log {

@@ -205,6 +205,7 @@ impl ReceiveBuffer {
             if n == 0 {
                 break;
             }
+            #[expect(clippy::indexing_slicing, reason = "n is the smaller of both lengths")]
             room[..n].copy_from_slice(&chunk[..n]);
             self.consume(pools, n);
             done += n;

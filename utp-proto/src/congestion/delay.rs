@@ -38,7 +38,9 @@ struct Recent {
 
 impl Recent {
     fn push(&mut self, now: Instant, delay: Option<u32>, round_trip: Option<u32>) {
-        self.values[self.next] = (delay, round_trip, Some(now));
+        #[expect(clippy::indexing_slicing, reason = "it wraps at the length")]
+        let oldest = &mut self.values[self.next];
+        *oldest = (delay, round_trip, Some(now));
         self.next = (self.next + 1) % CURRENT_FILTER;
     }
 
@@ -169,6 +171,7 @@ impl BaseHistory {
                 self.since = now;
             }
         }
+        #[expect(clippy::indexing_slicing, reason = "it wraps at the length")]
         let (bit, slot) = (1 << self.index, &mut self.minutes[usize::from(self.index)]);
         *slot = if self.known & bit != 0 { lower(*slot, sample) } else { sample };
         self.known |= bit;

@@ -109,7 +109,9 @@ impl LedbatPp {
         let Some(rtt) = ack.rtt else { return };
         let rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
         self.base.update(Time(micros(ack.now.saturating_duration_since(self.started))), rtt);
-        self.recent[self.next] = rtt;
+        #[expect(clippy::indexing_slicing, reason = "it wraps at the length")]
+        let oldest = &mut self.recent[self.next];
+        *oldest = rtt;
         self.next = (self.next + 1) % CURRENT_FILTER;
         let current = self.recent.iter().copied().min().unwrap_or(rtt);
         self.queueing = u64::from(current.saturating_sub(self.base.lowest()));

@@ -92,6 +92,7 @@ impl Connection {
     pub(crate) fn write(&mut self, pools: &mut Pools, data: &[u8]) -> Result<usize, WriteError> {
         let room = self.room()?;
         let n = data.len().min(room);
+        #[expect(clippy::indexing_slicing, reason = "n is at most the length")]
         self.out.write(pools, &data[..n]);
         self.wants_write |= n < data.len();
         Ok(n)

@@ -24,6 +24,7 @@ impl<'a> Connection<'a> {
     }
 
     fn get(&self) -> &Machine {
+        #[expect(clippy::indexing_slicing, reason = "a view exists only of a living slot, which it borrows")]
         &self.endpoint.connections[self.slot as usize].connection
     }
 

@@ -98,6 +98,7 @@ impl Path {
 
     /// Queueing that the last sample saw, above the floor.
     pub(super) fn newest(&self) -> u64 {
+        #[expect(clippy::indexing_slicing, reason = "the remainder is below the length")]
         match self.recent[(usize::from(self.next) + RECENT - 1) % RECENT] {
             NONE => 0,
             queueing => queueing.saturating_sub(self.floor).into(),
@@ -132,7 +133,9 @@ impl Path {
         let queueing = short(queueing);
         let (least, delay) = self.round;
         self.round = (least.min(queueing), delay.into_iter().chain(one_way).reduce(lower));
-        self.recent[usize::from(self.next)] = queueing;
+        #[expect(clippy::indexing_slicing, reason = "it wraps at the length")]
+        let oldest = &mut self.recent[usize::from(self.next)];
+        *oldest = queueing;
         self.next = (self.next + 1) % RECENT as u8;
     }
 
@@ -206,6 +209,7 @@ impl Minimum {
     }
 
     fn update(&mut self, value: u32) {
+        #[expect(clippy::indexing_slicing, reason = "it wraps at the length")]
         let (bit, period) = (1 << self.index, &mut self.periods[usize::from(self.index)]);
         *period = if self.known & bit != 0 { lower(*period, value) } else { value };
         self.known |= bit;
@@ -216,6 +220,7 @@ impl Minimum {
     fn turn(&mut self) {
         self.index = (self.index + 1) % PERIODS as u8;
         self.known &= !(1 << self.index);
+        #[expect(clippy::indexing_slicing, reason = "PERIODS is the length")]
         let known = (0..PERIODS).filter(|i| self.known & 1 << i != 0).map(|i| self.periods[i]);
         self.lowest = known.reduce(lower).unwrap_or(self.lowest);
     }
