@@ -7,7 +7,7 @@ use std::time::Duration;
 use utp_proto::congestion::{ControllerFactory, EbbConfig, LedbatConfig};
 use utp_proto::{Config, PathError};
 use utp_tests::puppet::{ms, seconds};
-use utp_tests::sim::{ConnId, HostId, Link, Script, World};
+use utp_tests::sim::{ConnId, Finish, HostId, Link, Script, World};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -25,6 +25,30 @@ fn pair(
     let hosts = [0, 1].map(|n| world.host_at(addr(n as u8), config.clone(), ppm[n]));
     world.join(hosts[0], hosts[1], link);
     (world, hosts)
+}
+
+/// A day on which nobody says anything: the connection lives, holds nothing, and goes on as if nothing had been.
+#[test]
+fn a_day_of_silence_ends_nothing_and_costs_nothing() {
+    let (mut world, hosts) =
+        pair(24, Arc::new(EbbConfig::default()), [100, -100], Link::new(10_000_000, ms(20)));
+    let script = |bytes| Script::send(bytes).finish(Finish::Never);
+    let conn = world.dial(hosts[0], hosts[1], script(1_000_000), script(0));
+    let held = |world: &mut World| {
+        hosts.map(|host| world.at(host).endpoint.stats()).map(|s| (s.memory, s.connections))
+    };
+    world.run_for(seconds(60));
+    assert_eq!((world.acceptor(conn).read, held(&mut world)), (1_000_000, [(0, 1); 2]));
+    let sent = world.dialer(conn).stats.packets_sent;
+    world.run_for(24 * HOUR);
+    assert_eq!(world.dialer(conn).stats.packets_sent, sent, "keep-alives were not asked for");
+    assert_eq!(held(&mut world), [(0, 1); 2]);
+    world.rescript(conn, false, |script| script.send = 2_000_000);
+    world.run_for(seconds(20));
+    assert_eq!((world.acceptor(conn).read, held(&mut world)), (2_000_000, [(0, 1); 2]));
+    let stats = world.dialer(conn).stats;
+    assert_eq!((stats.timeouts, stats.retransmits), (0, 0), "{stats:?}");
+    assert!(world.all_sides().all(|side| side.closed.is_none()));
 }
 
 /// Three hours of a steady stream in both directions, two wraps of the 32-bit clock of microseconds and many of the
