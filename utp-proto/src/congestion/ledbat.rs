@@ -9,6 +9,10 @@
 //! - the initial window is TCP's (RFC 6928) rather than two packets, which 2.4.2 permits and pacing makes
 //!   harmless (ours);
 //! - a first time-out halves, a second one in a row collapses the window (RFC 9002 7.6 in spirit; ours);
+//! - after idleness the window is that of a new connection, and slow start leads back to what it was (ours);
+//! - what delay takes from the window is at most half of what was acknowledged (ours);
+//! - a queue that the round trip shows counts whatever is reported, and a base that drifts with the peer's clock is followed
+//!   (`delay.rs`; ours);
 //! - a time-out in slow start on the way back to the threshold leaves that (RFC 5681 lowers it: eight outages in a row,
 //!   and the additive way back takes a minute; ours).
 

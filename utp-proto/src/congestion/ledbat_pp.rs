@@ -6,6 +6,10 @@
 //!   smallest of the last four samples;
 //! - the decrease is applied once per round trip, to what the filter says at its end (Apple applies it once per
 //!   window of acknowledged bytes);
+//! - a decrease by delay leaves the threshold of slow start where it is, so that the window grows back to it as after a
+//!   slowdown. (Apple lowers it too, and lets delay end later slow starts. Lowering alone was tried: CUBIC keeps 4 to 10 % more, and
+//!   an empty path of 100 Mbit/s x 100 ms is used to 70 % instead of 90 %.)
+//! - a loss that ends the first slow start begins the slowdown at once, not two round trips later;
 //! - a slowdown that a loss kept from getting back to its threshold counts double (as Apple's);
 //! - the window of a new connection is TCP's (RFC 6928) rather than two packets, which pacing makes harmless;
 //! - a first time-out halves, a second one in a row collapses the window (RFC 9002 7.6 in spirit).
