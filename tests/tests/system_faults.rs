@@ -45,6 +45,8 @@ struct Unreliable;
 
 /// Whether calls fail now. Not before a connection is open: a host that cannot be reached ends an attempt.
 static FAILING: AtomicBool = AtomicBool::new(false);
+/// Whether the network is down: every call fails.
+static DOWN: AtomicBool = AtomicBool::new(false);
 static SEED: AtomicU64 = AtomicU64::new(0);
 static INJECTED: AtomicU64 = AtomicU64::new(0);
 
@@ -63,6 +65,10 @@ struct Faults {
 impl Faults {
     /// The error of the next call, if it fails: one call in eight begins a row of one to 16 failures of a kind.
     fn next(&mut self) -> Option<io::Error> {
+        if DOWN.load(Ordering::Relaxed) {
+            INJECTED.fetch_add(1, Ordering::Relaxed);
+            return Some(io::Error::from_raw_os_error(nix::libc::ENETDOWN));
+        }
         if !FAILING.load(Ordering::Relaxed) {
             return None;
         }
@@ -215,6 +221,34 @@ fn errors_of_every_kind_lose_no_byte() {
     });
 }
 
+/// Until time-outs have failed a few times, in the middle of a transfer in both directions.
+#[test]
+fn a_network_that_is_down_for_a_while_and_comes_back_loses_no_byte() {
+    alone(async {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let config = SocketConfig::default();
+        let [server, client] = [(); 2].map(|()| hub::bind::<Unreliable>(any, &config).unwrap());
+        let (accepted, connected) = tokio::join!(server.accept(), client.connect(server.local_addr()));
+        let sides = [(accepted.unwrap(), 1, 2), (connected.unwrap(), 2, 1)];
+        let [one, other] =
+            sides.map(|(stream, out, back)| tokio::spawn(exchange(stream, out, back, 8 * LENGTH)));
+        let received = || server.stats().endpoint.datagrams_received;
+        while received() < 500 {
+            tokio::task::yield_now().await;
+        }
+        let started = Instant::now();
+        let unreachable = || [&server, &client].map(|socket| socket.stats().send.send_unreachable);
+        DOWN.store(true, Ordering::Relaxed);
+        while unreachable().iter().any(|count| *count < 3) {
+            tokio::task::yield_now().await;
+        }
+        DOWN.store(false, Ordering::Relaxed);
+        println!("{:?} sends failed, in {:?}", unreachable(), started.elapsed());
+        one.await.expect("one side");
+        other.await.expect("the other side");
+    });
+}
+
 async fn bind(config: SocketConfig) -> UtpSocket {
     UtpSocket::bind_with("127.0.0.1:0", config).await.expect("bind")
 }
@@ -263,18 +297,21 @@ fn a_peer_that_dies_and_comes_back_on_its_port_resets_the_old_connection_and_tak
     alone(async {
         let dies =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let server = dies.spawn(bind(SocketConfig::default())).await.unwrap();
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let config = SocketConfig::default();
+        let server = dies.spawn(async move { hub::bind::<Unreliable>(any, &config).unwrap() }).await.unwrap();
         let to = server.local_addr();
         let client = bind(SocketConfig::default()).await;
         let (accepted, connected) = tokio::join!(server.accept(), client.connect(to));
         let mut connected: UtpStream = connected.unwrap();
         connected.write_all(b"it arrives").await.unwrap();
         connected.acked().await.unwrap();
-        // As if its process were killed: no word of farewell, and the port is free. Its driver has to be gone
-        // before the handles are, for they would say farewell.
+        // As if its process were killed: no word of farewell, and the port is free.
+        DOWN.store(true, Ordering::Relaxed);
         let gone = tokio::task::spawn_blocking(move || dies.shutdown_timeout(LIMIT));
         gone.await.unwrap();
         drop((accepted, server));
+        DOWN.store(false, Ordering::Relaxed);
         let server = loop {
             match UtpSocket::bind(to).await {
                 Ok(server) => break server,
