@@ -384,7 +384,7 @@ impl Connection {
 
     /// Packets arrived that had been taken for lost.
     fn note_spurious(&mut self, acked: &Acked) {
-        if acked.spurious == 0 {
+        if acked.spurious == 0 && acked.spurious_resends == 0 {
             return;
         }
         self.stats.spurious_retransmits += u64::from(acked.spurious_resends);

@@ -34,6 +34,8 @@ pub(crate) struct Sent {
     pub(crate) fin: bool,
     /// Its last transmission was a path-MTU probe.
     probe: bool,
+    /// The one before that was: losing it was no loss.
+    previous_probe: bool,
     /// Its last transmission may have been fragmented.
     fragmented: bool,
 }
@@ -70,9 +72,10 @@ pub(crate) struct Acked {
     pub(crate) probe: Option<SeqNr>,
     /// Payload of a large packet that was delivered, perhaps in fragments; 0: none was.
     pub(crate) fragmented: u16,
-    /// Packets that had been taken for lost without reason, or sent again without need.
+    /// Packets that had been taken for lost without reason, or sent again without need; not path-MTU probes, which
+    /// [`Losses`] does not count either.
     pub(crate) spurious: u32,
-    /// Of those, the ones that were sent again.
+    /// Packets that were sent again without need.
     pub(crate) spurious_resends: u32,
     /// An original arrived that had been sent again: those behind it may have, too.
     pub(crate) premature: bool,
@@ -215,6 +218,7 @@ impl Outstanding {
             transmissions: 1,
             fin,
             probe,
+            previous_probe: false,
             fragmented: false,
         });
         self.large_in_doubt += u32::from(usize::from(len) > ALWAYS_PASSES);
@@ -258,6 +262,7 @@ impl Outstanding {
             transmissions: 0,
             fin: false,
             probe: false,
+            previous_probe: false,
             fragmented: false,
         });
         self.unacked += u64::from(len);
@@ -292,7 +297,7 @@ impl Outstanding {
         let Some(packet) = self.get_mut(seq) else { return };
         packet.at = now;
         packet.previous_tx = std::mem::replace(&mut packet.tx, tx);
-        packet.probe = false;
+        packet.previous_probe = std::mem::take(&mut packet.probe);
         packet.fragmented = fragmented;
         packet.transmissions = packet.transmissions.saturating_add(1);
         let large = usize::from(packet.len) > ALWAYS_PASSES && !fragmented;
@@ -399,10 +404,10 @@ impl Outstanding {
         match packet.status {
             Status::InFlight => {
                 self.in_flight -= len;
-                acked.spurious += u32::from(too_soon);
+                acked.spurious += u32::from(too_soon && !packet.previous_probe);
                 acked.spurious_resends += u32::from(too_soon);
             }
-            Status::Lost => acked.spurious += 1,
+            Status::Lost => acked.spurious += u32::from(!packet.probe),
             Status::Sacked => {}
         }
         if packet.probe && packet.status == Status::InFlight {

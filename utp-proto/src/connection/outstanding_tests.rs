@@ -182,6 +182,35 @@ fn a_lost_probe_is_not_counted_as_loss() {
 }
 
 #[test]
+fn a_late_probe_does_not_take_a_loss_back() {
+    let probe_and_loss = || {
+        let mut f = flight(0);
+        f.end += LEN as u64;
+        f.out.push(Time(0), f.end, LEN, false, true);
+        (1..8).for_each(|i| drop(f.send(Time(i * 1000))));
+        let (_, losses) = f.ack(Time(106_000), 0, &[3, 4, 5, 6]);
+        assert_eq!(
+            (losses.packets, losses.probes[0]),
+            (1, Some(seq(0))),
+            "the probe and the packet behind it"
+        );
+        f
+    };
+    let mut f = probe_and_loss();
+    let (acked, _) = f.ack(Time(107_000), 1, &[]);
+    assert_eq!((acked.packets, acked.spurious), (1, 0));
+    // The same if it was sent again.
+    let mut f = probe_and_loss();
+    f.out.resend(Time(106_000), seq(0), false);
+    let (acked, _) = f.ack(Time(107_000), 1, &[]);
+    assert_eq!((acked.spurious, acked.spurious_resends), (0, 1));
+    // A time-out that is taken back gives no more packets back than it took.
+    let mut f = probe_and_loss();
+    let losses = f.out.all_lost();
+    assert_eq!((losses.packets, f.out.none_lost()), (2, 3), "one was lost before");
+}
+
+#[test]
 fn masks_beyond_what_was_sent_change_nothing() {
     let mut f = flight(3);
     let bytes = [0xff; 255];
