@@ -68,8 +68,8 @@ pub(crate) struct Acked {
     pub(crate) resent: bool,
     /// Our FIN was acknowledged cumulatively.
     pub(crate) fin: bool,
-    /// A path-MTU probe was delivered.
-    pub(crate) probe: Option<SeqNr>,
+    /// A path-MTU probe was delivered, or several.
+    pub(crate) probe: bool,
     /// Payload of a large packet that was delivered, perhaps in fragments; 0: none was.
     pub(crate) fragmented: u16,
     /// Packets that had been taken for lost without reason, or sent again without need; not path-MTU probes, which
@@ -201,6 +201,16 @@ impl Outstanding {
 
     fn get_mut(&mut self, seq: SeqNr) -> Option<&mut Sent> {
         self.packets.get_mut(usize::from(seq.distance_from(self.una)))
+    }
+
+    /// Whether a packet that was sent has arrived.
+    pub(crate) fn is_delivered(&self, seq: SeqNr) -> bool {
+        self.get(seq).is_none_or(|packet| packet.status == Status::Sacked)
+    }
+
+    /// Whether it is taken for lost and was not sent again yet.
+    pub(crate) fn is_lost(&self, seq: SeqNr) -> bool {
+        self.get(seq).is_some_and(|packet| packet.status == Status::Lost)
     }
 
     /// Records a new packet of `len` bytes that ends at offset `end` of the stream.
@@ -349,7 +359,7 @@ impl Outstanding {
             if packet.status == Status::Sacked {
                 self.sacked -= 1;
             } else {
-                self.deliver(evidence, &packet, self.una, delivered_before, &mut acked);
+                self.deliver(evidence, &packet, delivered_before, &mut acked);
             }
             acked.offset = Some(packet.end);
             acked.fin |= packet.fin;
@@ -369,8 +379,7 @@ impl Outstanding {
                 let index = usize::from(offset) - 1;
                 let Some(packet) = self.packets.get(index).copied() else { break };
                 if packet.status != Status::Sacked {
-                    let seq = self.una.plus(index as u16);
-                    self.deliver(evidence, &packet, seq, delivered_before, &mut acked);
+                    self.deliver(evidence, &packet, delivered_before, &mut acked);
                     if let Some(packet) = self.packets.get_mut(index) {
                         packet.status = Status::Sacked;
                         self.sacked += 1;
@@ -390,7 +399,6 @@ impl Outstanding {
         &mut self,
         evidence: &Evidence,
         packet: &Sent,
-        seq: SeqNr,
         delivered_before: Option<u64>,
         acked: &mut Acked,
     ) {
@@ -410,9 +418,7 @@ impl Outstanding {
             Status::Lost => acked.spurious += u32::from(!packet.probe),
             Status::Sacked => {}
         }
-        if packet.probe && packet.status == Status::InFlight {
-            acked.probe = Some(seq);
-        }
+        acked.probe |= packet.probe;
         acked.newest = acked.newest.max(packet.at);
         acked.forged |= packet.transmissions == 0;
         acked.resent |= resent;

@@ -177,7 +177,7 @@ fn a_lost_probe_is_not_counted_as_loss() {
         f.send(Time(i * 1000));
     }
     let (_, losses) = f.ack(Time(105_000), 1, &[2, 3, 4, 5]);
-    assert_eq!((losses.packets, losses.probes[0]), (0, Some(probe)));
+    assert_eq!((losses.packets, losses.probes), (0, 1));
     assert_eq!(f.out.first_lost(), Some(probe));
 }
 
@@ -187,13 +187,11 @@ fn a_late_probe_does_not_take_a_loss_back() {
         let mut f = flight(0);
         f.end += LEN as u64;
         f.out.push(Time(0), f.end, LEN, false, true);
-        (1..8).for_each(|i| drop(f.send(Time(i * 1000))));
+        for i in 1..8 {
+            f.send(Time(i * 1000));
+        }
         let (_, losses) = f.ack(Time(106_000), 0, &[3, 4, 5, 6]);
-        assert_eq!(
-            (losses.packets, losses.probes[0]),
-            (1, Some(seq(0))),
-            "the probe and the packet behind it"
-        );
+        assert_eq!((losses.packets, losses.probes), (1, 1), "the probe and the packet behind it");
         f
     };
     let mut f = probe_and_loss();

@@ -441,6 +441,7 @@ impl Connection {
         buf.extend_from_slice(&Header { kind, seq_nr: seq, ..header }.encode(0));
         self.out.copy_to(packet.end - len as u64, len, buf);
         self.outstanding.resend(now, seq, fragmented);
+        self.mtu.on_probe_lost(now, seq); // if it was one, and its fate unknown: it will not tell any more
         if packet.transmissions > 0 {
             self.stats.retransmits += 1;
             self.stats.fast_retransmits +=

@@ -15,8 +15,8 @@ pub(crate) struct Losses {
     pub(crate) packets: u32,
     /// When the newest of them was sent.
     pub(crate) newest: Time,
-    /// Path-MTU probes lost: there are never more.
-    pub(crate) probes: [Option<SeqNr>; 2],
+    /// Path-MTU probes lost.
+    pub(crate) probes: u32,
     /// The longest run of numbers one after the other among them.
     pub(crate) run: u32,
 }
@@ -104,7 +104,7 @@ impl Outstanding {
         self.in_flight -= u64::from(packet.len);
         self.lost.push_back(seq);
         if packet.probe {
-            losses.probes = [Some(seq), losses.probes[0]];
+            losses.probes += 1;
         } else {
             losses.bytes += u64::from(packet.len);
             losses.packets += 1;
