@@ -15,7 +15,7 @@
 
 use crate::Config;
 use crate::time::Time;
-use crate::wire::{MIN_PADDING, SeqNr};
+use crate::wire::{HEADER_LEN, MIN_PADDING, SeqNr};
 
 /// Sizes are UDP payloads: header, extensions and data.
 #[derive(Debug, Clone)]
@@ -92,6 +92,11 @@ impl Mtu {
             return None;
         }
         self.planned().next().map(usize::from)
+    }
+
+    /// Payload of a probe, at most: where packets are large already, the window takes more probes of small ones.
+    pub(crate) fn probe_payload(&self) -> usize {
+        usize::from(self.initial) - HEADER_LEN
     }
 
     /// What is planned and still tells something.
