@@ -26,7 +26,20 @@ pub(crate) struct Mtu {
     initial: u16,
     /// Largest size worth trying.
     ceiling: u16,
-    /// Smallest size known not to pass, less one; `ceiling` if none is.
+    /// Of the IP and UDP headers.
+    overhead: u16,
+    /// Not before this.
+    next_probe: Time,
+    /// What is known so far; `None`: nothing is, and the next search has not begun.
+    search: Option<Box<Search>>,
+    sent: u64,
+    lost: u64,
+}
+
+/// Only kept while there is something to be found, so that other connections are smaller.
+#[derive(Debug, Clone, Default)]
+struct Search {
+    /// Smallest size known not to pass, less one; the ceiling if none is.
     upper: u16,
     /// The smallest size that was lost once; 0: none.
     doubted: u16,
@@ -38,12 +51,6 @@ pub(crate) struct Mtu {
     hint: Option<u16>,
     /// It was right as far as we know: to be tried next, alone.
     next: Option<u16>,
-    /// Of the IP and UDP headers.
-    overhead: u16,
-    /// Not before this.
-    next_probe: Time,
-    sent: u64,
-    lost: u64,
 }
 
 /// `size` 0: none.
@@ -61,18 +68,13 @@ impl Mtu {
             current,
             initial: current,
             ceiling,
-            upper: ceiling,
-            doubted: 0,
-            probes: [Probe::default(); PROBES],
-            plan: [0; PROBES],
-            hint: None,
-            next: None,
             overhead: if ipv6 { 48 } else { 28 },
             next_probe: Time::default(),
+            search: None,
             sent: 0,
             lost: 0,
         };
-        new.go_on(Time::default());
+        new.search_from(Time::default());
         new
     }
 
@@ -86,12 +88,22 @@ impl Mtu {
         (self.sent, self.lost)
     }
 
+    /// The smallest size that a probe can have.
+    fn least(&self) -> u16 {
+        self.current + MIN_PADDING as u16
+    }
+
     /// The size a full packet may have now instead of [`current`](Self::current), as a probe.
     pub(crate) fn probe_size(&self, now: Time) -> Option<usize> {
-        if now < self.next_probe || self.probes.iter().all(|probe| probe.size > 0) {
+        if now < self.next_probe {
             return None;
         }
-        self.planned().next().map(usize::from)
+        let size = match &self.search {
+            None => self.first_round().next(),
+            Some(search) if search.probes.iter().all(|probe| probe.size > 0) => None,
+            Some(search) => search.planned(self.least()).next(),
+        };
+        size.map(usize::from)
     }
 
     /// Payload of a probe, at most: where packets are large already, the window takes more probes of small ones.
@@ -99,9 +111,138 @@ impl Mtu {
         usize::from(self.initial) - HEADER_LEN
     }
 
+    /// Numbers of the probes in flight.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = SeqNr> + use<> {
+        let probes = self.search.as_ref().map_or([Probe::default(); PROBES], |search| search.probes);
+        probes.into_iter().filter(|probe| probe.size > 0).map(|probe| probe.seq)
+    }
+
+    pub(crate) fn on_probe_sent(&mut self, seq: SeqNr, size: usize) {
+        let size = size as u16;
+        let mut search = self.search.take().unwrap_or_else(|| self.begin());
+        if let Some(free) = search.probes.iter_mut().find(|probe| probe.size == 0) {
+            *free = Probe { seq, size };
+        }
+        for planned in search.plan.iter_mut().filter(|planned| **planned <= size) {
+            *planned = 0;
+        }
+        self.search = Some(search);
+        self.sent += 1;
+    }
+
+    /// A probe was acknowledged before it was taken for lost: packets may be larger now.
+    pub(crate) fn on_probe_acked(&mut self, now: Time, seq: SeqNr) {
+        let Some(search) = &mut self.search else { return };
+        let Some(size) = search.take(seq) else { return };
+        self.current = self.current.max(size);
+        search.upper = search.upper.max(size);
+        search.hint = search.hint.filter(|&hint| hint >= size);
+        search.next = search.next.filter(|&next| next > self.current);
+        if search.doubted <= self.current {
+            search.doubted = 0;
+        }
+        self.go_on(now);
+    }
+
+    /// A probe was lost. A single loss proves nothing; two, of this size or smaller ones, or one that the network has
+    /// announced, mean that the size does not pass.
+    pub(crate) fn on_probe_lost(&mut self, now: Time, seq: SeqNr) {
+        let Some(search) = &mut self.search else { return };
+        let Some(size) = search.take(seq) else { return };
+        self.lost += 1;
+        if size > self.current && size <= search.upper {
+            search.refute(size, self.current);
+        }
+        self.go_on(now);
+    }
+
+    /// A time-out took all that was in flight: the probes among that prove nothing.
+    pub(crate) fn on_time_out(&mut self, now: Time) {
+        let Some(search) = &mut self.search else { return };
+        self.lost += search.in_flight().count() as u64;
+        search.probes = Default::default();
+        self.go_on(now);
+    }
+
+    /// The network says that `size` bytes (if known) are the most that fits. Only ever a hint, which anybody may have
+    /// forged: it counts if a probe in flight is lost, spares a second one and tells what to try next. It never
+    /// makes packets smaller; if it is true, silence will.
+    pub(crate) fn on_too_big(&mut self, size: Option<usize>) {
+        let hint = size.map_or(0, |s| s.min(usize::from(u16::MAX)) as u16);
+        if let Some(search) = &mut self.search
+            && search.in_flight().any(|size| hint < size)
+        {
+            search.hint = Some(hint);
+        }
+    }
+
+    /// Packets of `size` bytes do not pass any more, it seems: for nothing answers, or, if `proven`, what may be
+    /// fragmented does. Returns whether packets are smaller now.
+    pub(crate) fn on_black_hole(&mut self, now: Time, size: usize, proven: bool) -> bool {
+        let before = self.current;
+        let below = if size > usize::from(self.initial) { self.initial } else { FLOOR };
+        self.current = before.min(below);
+        self.search_from(now.plus(if proven { 0 } else { BLACK_HOLE_PAUSE }));
+        let size = size.min(usize::from(self.ceiling)) as u16;
+        if size >= self.least() {
+            let search = Search { upper: self.ceiling, doubted: size, ..Search::default() };
+            self.search = Some(Box::new(search));
+            self.go_on(now);
+        }
+        self.current < before
+    }
+
+    /// Plans the next round, if the one before has told all that it can.
+    fn go_on(&mut self, now: Time) {
+        let (current, least) = (self.current, self.least());
+        let Some(search) = &mut self.search else { return };
+        search.hint = search.hint.filter(|&hint| search.in_flight().any(|size| hint < size));
+        let limit = search.limit();
+        if search.planned(least).next().is_some()
+            || search.in_flight().any(|size| size > current && size <= limit)
+        {
+            return;
+        }
+        search.plan = [0; PROBES];
+        let is_new = search.doubted == 0 && search.upper == self.ceiling;
+        if let Some(next) = search.next.filter(|next| *next >= least) {
+            search.plan[0] = next;
+        } else if !is_new && limit.saturating_sub(current) >= granularity(current) {
+            search.divide(current, self.overhead);
+        } else if search.in_flight().next().is_some() {
+            // They will tell whether what was lost once is lost again, or nothing.
+        } else if search.doubted >= least {
+            // As good as found.
+            search.plan[0] = search.doubted;
+        } else {
+            self.search_from(if is_new { now } else { now.plus(RAISE_INTERVAL) });
+        }
+    }
+
+    /// Nothing more to be found before this; then look again, since paths change.
+    fn search_from(&mut self, at: Time) {
+        self.search = None;
+        self.next_probe = if self.ceiling >= self.least() { at } else { Time(u64::MAX) };
+    }
+
+    fn begin(&self) -> Box<Search> {
+        let mut search = Box::new(Search { upper: self.ceiling, ..Search::default() });
+        for (planned, size) in search.plan.iter_mut().zip(self.first_round()) {
+            *planned = size;
+        }
+        search
+    }
+
+    /// Most paths take the ceiling. Where that is beyond Ethernet's size, most others take one of few.
+    fn first_round(&self) -> impl Iterator<Item = u16> {
+        let sizes = LINKS.into_iter().filter(|mtu| *mtu >= ETHERNET).map(|mtu| mtu - self.overhead);
+        sizes.filter(|size| (self.least()..self.ceiling).contains(size)).chain([self.ceiling])
+    }
+}
+
+impl Search {
     /// What is planned and still tells something.
-    fn planned(&self) -> impl Iterator<Item = u16> {
-        let least = self.current + MIN_PADDING as u16;
+    fn planned(&self, least: u16) -> impl Iterator<Item = u16> {
         let most = if self.doubted > 0 { self.doubted } else { self.upper };
         self.plan.into_iter().filter(move |size| (least..=most).contains(size))
     }
@@ -115,54 +256,15 @@ impl Mtu {
         self.probes.iter().filter(|probe| probe.size > 0).map(|probe| probe.size)
     }
 
-    /// Numbers of the probes in flight.
-    pub(crate) fn numbers(&self) -> impl Iterator<Item = SeqNr> + use<> {
-        self.probes.into_iter().filter(|probe| probe.size > 0).map(|probe| probe.seq)
-    }
-
-    pub(crate) fn on_probe_sent(&mut self, seq: SeqNr, size: usize) {
-        let size = size as u16;
-        if let Some(free) = self.probes.iter_mut().find(|probe| probe.size == 0) {
-            *free = Probe { seq, size };
-        }
-        for planned in self.plan.iter_mut().filter(|planned| **planned <= size) {
-            *planned = 0;
-        }
-        self.sent += 1;
-    }
-
     fn take(&mut self, seq: SeqNr) -> Option<u16> {
         let probe = self.probes.iter_mut().find(|probe| probe.seq == seq && probe.size > 0)?;
         Some(std::mem::take(probe).size)
     }
 
-    /// A probe was acknowledged before it was taken for lost: packets may be larger now.
-    pub(crate) fn on_probe_acked(&mut self, now: Time, seq: SeqNr) {
-        let Some(size) = self.take(seq) else { return };
-        self.current = self.current.max(size);
-        self.upper = self.upper.max(size);
-        self.hint = self.hint.filter(|&hint| hint >= size);
-        self.next = self.next.filter(|&next| next > self.current);
-        if self.doubted <= self.current {
-            self.doubted = 0;
-        }
-        self.go_on(now);
-    }
-
-    /// A probe was lost. A single loss proves nothing; two, of this size or smaller ones, or one that the network has
-    /// announced, mean that the size does not pass.
-    pub(crate) fn on_probe_lost(&mut self, now: Time, seq: SeqNr) {
-        let Some(size) = self.take(seq) else { return };
-        self.lost += 1;
-        if size > self.current && size <= self.upper {
-            self.refute(size);
-        }
-        self.go_on(now);
-    }
-
-    fn refute(&mut self, size: u16) {
+    /// A probe of a size that may have passed was lost.
+    fn refute(&mut self, size: u16, current: u16) {
         if let Some(hint) = self.hint.take_if(|hint| *hint < size) {
-            self.next = Some(hint).filter(|&hint| hint > self.current);
+            self.next = Some(hint).filter(|&hint| hint > current);
             self.upper = self.next.unwrap_or(size - 1);
         } else if self.doubted == 0 {
             self.doubted = size;
@@ -176,85 +278,12 @@ impl Mtu {
         }
     }
 
-    /// A time-out took all that was in flight: the probes among that prove nothing.
-    pub(crate) fn on_time_out(&mut self, now: Time) {
-        self.lost += self.in_flight().count() as u64;
-        self.probes = [Probe::default(); PROBES];
-        self.go_on(now);
-    }
-
-    /// The network says that `size` bytes (if known) are the most that fits. Only ever a hint, which anybody may have
-    /// forged: it counts if a probe in flight is lost, spares a second one and tells what to try next. It never
-    /// makes packets smaller; if it is true, silence will.
-    pub(crate) fn on_too_big(&mut self, size: Option<usize>) {
-        let hint = size.map_or(0, |s| s.min(usize::from(u16::MAX)) as u16);
-        if self.in_flight().any(|size| hint < size) {
-            self.hint = Some(hint);
-        }
-    }
-
-    /// Packets of `size` bytes do not pass any more, it seems: for nothing answers, or, if `proven`, what may be
-    /// fragmented does. Returns whether packets are smaller now.
-    pub(crate) fn on_black_hole(&mut self, now: Time, size: usize, proven: bool) -> bool {
-        let before = self.current;
-        let below = if size > usize::from(self.initial) { self.initial } else { FLOOR };
-        self.current = before.min(below);
-        self.upper = self.ceiling;
-        self.doubted = if size > self.current() { size.min(self.ceiling()) as u16 } else { 0 };
-        self.probes = [Probe::default(); PROBES];
-        (self.hint, self.next) = (None, None);
-        self.plan = [0; PROBES];
-        self.next_probe = now.plus(if proven { 0 } else { BLACK_HOLE_PAUSE });
-        self.go_on(self.next_probe);
-        self.current < before
-    }
-
-    fn ceiling(&self) -> usize {
-        usize::from(self.ceiling)
-    }
-
-    /// Plans the next round, if the one before has told all that it can.
-    fn go_on(&mut self, now: Time) {
-        self.hint = self.hint.filter(|&hint| self.in_flight().any(|size| hint < size));
-        let (current, limit) = (self.current, self.limit());
-        if self.planned().next().is_some() || self.in_flight().any(|size| size > current && size <= limit) {
-            return;
-        }
-        self.plan = [0; PROBES];
-        let is_new = self.doubted == 0 && self.upper == self.ceiling;
-        let near = current + MIN_PADDING as u16;
-        if let Some(next) = self.next.filter(|next| *next >= near) {
-            self.plan[0] = next;
-        } else if is_new && limit >= near {
-            self.start();
-        } else if is_new || limit.saturating_sub(current) < granularity(current) {
-            // As good as found. What was lost once is tried again all the same.
-            if self.doubted < near {
-                self.finish(now);
-            } else if !self.in_flight().any(|size| size == self.doubted) {
-                self.plan[0] = self.doubted;
-            }
-        } else {
-            self.divide();
-        }
-    }
-
-    /// The first round: most paths take the ceiling. Where that is beyond Ethernet's size, most others take one of few.
-    fn start(&mut self) {
-        let least = self.current + MIN_PADDING as u16;
-        let sizes = LINKS.into_iter().filter(|mtu| *mtu >= ETHERNET).map(|mtu| mtu - self.overhead);
-        let below = sizes.filter(|size| (least..self.ceiling).contains(size));
-        for (planned, size) in self.plan.iter_mut().zip(below.chain([self.ceiling])) {
-            *planned = size;
-        }
-    }
-
-    /// Any other round: sizes that links have, and such that no section between two sizes is wide.
-    fn divide(&mut self) {
-        let (current, end) = (self.current, self.limit() + 1);
+    /// Any round but the first: sizes that links have, and such that no section between two sizes is wide.
+    fn divide(&mut self, current: u16, overhead: u16) {
+        let end = self.limit() + 1;
         let step = granularity(current);
         let fine = (end - current) / step;
-        let payloads = LINKS.map(|mtu| mtu - self.overhead);
+        let payloads = LINKS.map(|mtu| mtu - overhead);
         let mut sections = Sections::new(current, end);
         if payloads.contains(&current) && fine > 2 {
             // It may well be just this.
@@ -269,16 +298,6 @@ impl Mtu {
         self.plan = sections.sizes;
         if let Some(last) = self.plan.get_mut(sections.len) {
             *last = self.doubted;
-        }
-    }
-
-    /// Nothing more to be found now; look again later, since paths change.
-    fn finish(&mut self, now: Time) {
-        (self.upper, self.doubted, self.next) = (self.ceiling, 0, None);
-        let more = self.ceiling >= self.current + MIN_PADDING as u16;
-        self.next_probe = if more { now.plus(RAISE_INTERVAL) } else { Time(u64::MAX) };
-        if more {
-            self.start();
         }
     }
 }

@@ -101,6 +101,11 @@ impl Rtt {
         self.srtt + (4 * self.rttvar).max(GRANULARITY) + PEER_ACK_DELAY
     }
 
+    /// The same for an acknowledgement that the peer does not hold back.
+    pub(crate) fn prompt_timeout(&self) -> u64 {
+        self.srtt + (4 * self.rttvar).max(BUSY)
+    }
+
     /// A time-out happened: the next one is twice as long (RFC 6298 5.5).
     pub(crate) fn back_off(&mut self) {
         self.backoff = self.backoff.saturating_add(1);
@@ -130,6 +135,9 @@ const GRANULARITY: u64 = 1_000;
 /// How long a deployed peer may hold back an acknowledgement: librqbit-utp 40 ms, which its round-trip
 /// samples show; libutp and libtorrent none; ours up to 10 ms. Beyond the samples allow some.
 const PEER_ACK_DELAY: u64 = 20_000;
+
+/// How late a peer may answer that does not mean to.
+const BUSY: u64 = 10_000;
 
 /// The minimum is forgotten after one to two of these: long against queues, short against routes.
 const MIN_WINDOW: u64 = 15_000_000;

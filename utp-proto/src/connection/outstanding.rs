@@ -423,7 +423,9 @@ impl Outstanding {
         acked.forged |= packet.transmissions == 0;
         acked.resent |= resent;
         if usize::from(packet.len) > ALWAYS_PASSES {
-            let whole = !packet.fragmented || too_soon;
+            // Nor is it the answer to fragments if the peer tells that what it has received last left before them.
+            let earlier = evidence.echo.is_some_and(|left| left < packet.at);
+            let whole = !packet.fragmented || too_soon || (resent && earlier);
             self.large_in_doubt = if whole { 0 } else { self.large_in_doubt };
             self.large_proven |= whole;
             acked.fragmented = if whole { acked.fragmented } else { packet.len };
@@ -500,6 +502,15 @@ impl Outstanding {
     pub(crate) fn large_missing(&self) -> usize {
         let large = |p: &&Sent| usize::from(p.len) > ALWAYS_PASSES && !p.fragmented;
         if self.sacked > 0 { 0 } else { self.packets.iter().take(FEW).filter(large).count() }
+    }
+
+    /// What is in flight in one piece with more payload than this was too large: losing it is no more than losing a
+    /// probe.
+    pub(crate) fn blame_size(&mut self, passes: usize) {
+        for packet in &mut self.packets {
+            let in_one_piece = packet.status == Status::InFlight && !packet.fragmented;
+            packet.probe |= in_one_piece && usize::from(packet.len) > passes;
+        }
     }
 
     /// How many large packets went out in one piece since one arrived.
