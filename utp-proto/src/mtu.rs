@@ -285,7 +285,10 @@ impl Search {
         let fine = (end - current) / step;
         let payloads = LINKS.map(|mtu| mtu - overhead);
         let mut sections = Sections::new(current, end);
-        if payloads.contains(&current) && fine > 2 {
+        if fine <= SIZES as u16 {
+            // The last round.
+            (1..=fine).for_each(|i| sections.insert(current + i * step));
+        } else if payloads.contains(&current) {
             // It may well be just this.
             sections.insert(current + step);
         }

@@ -101,9 +101,12 @@ impl Rtt {
         self.srtt + (4 * self.rttvar).max(GRANULARITY) + PEER_ACK_DELAY
     }
 
-    /// The same for an acknowledgement that the peer does not hold back.
+    /// The same for an acknowledgement that the peer does not mean to hold back: it may be busy, and what was measured
+    /// of a path that seems short be luck. A variation that is large allows for that already.
     pub(crate) fn prompt_timeout(&self) -> u64 {
-        self.srtt + (4 * self.rttvar).max(BUSY)
+        let late = (2 * self.srtt).max(BUSY).min(PEER_ACK_DELAY);
+        let slack = 4 * self.rttvar;
+        self.srtt + if slack >= 2 * PEER_ACK_DELAY { slack } else { slack.max(GRANULARITY) + late }
     }
 
     /// A time-out happened: the next one is twice as long (RFC 6298 5.5).
