@@ -441,4 +441,78 @@ mod tests {
         assert!(mtu.on_black_hole(Time(0), 1000, false) && mtu.current() == 508);
         assert!(!mtu.on_black_hole(Time(0), 508, false));
     }
+
+    /// Sends a round of probes; gives their numbers and sizes.
+    fn round(mtu: &mut Mtu) -> Vec<(SeqNr, usize)> {
+        let mut sent = Vec::new();
+        while let Some(size) = mtu.probe_size(Time(0)) {
+            let seq = SeqNr(mtu.counts().0 as u16);
+            mtu.on_probe_sent(seq, size);
+            sent.push((seq, size));
+        }
+        sent
+    }
+
+    /// Their fates: those up to `limit` arrive, but not what `chance` takes.
+    fn fate(mtu: &mut Mtu, sent: &[(SeqNr, usize)], limit: usize, chance: impl Fn(usize) -> bool) {
+        for &(seq, size) in sent {
+            if size <= limit && !chance(size) {
+                mtu.on_probe_acked(Time(0), seq);
+            } else {
+                mtu.on_probe_lost(Time(0), seq);
+            }
+        }
+    }
+
+    fn jumbo() -> Mtu {
+        let mut config = Config::default();
+        config.max_datagram(8972, 8952).unwrap();
+        Mtu::new(&config, false)
+    }
+
+    #[test]
+    fn four_rounds_find_any_size_to_within_the_granularity() {
+        for limit in (1232..=8972).step_by(11) {
+            let mut mtu = jumbo();
+            for _ in 0..4 {
+                let sent = round(&mut mtu);
+                assert!(sent.len() <= PROBES && sent.is_sorted_by_key(|(_, size)| *size), "{sent:?}");
+                fate(&mut mtu, &sent, limit, |_| false);
+            }
+            let found = mtu.current();
+            let left = granularity(found as u16);
+            assert!((found..found + usize::from(left)).contains(&limit), "{limit}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_probe_that_chance_takes_is_made_up_for() {
+        for limit in (1300..=8972).step_by(59) {
+            for taken in 0..24 {
+                let mut mtu = jumbo();
+                let (mut rounds, mut before) = (0, 0);
+                while mtu.next_probe == Time(0) {
+                    let sent = round(&mut mtu);
+                    assert!(!sent.is_empty() && rounds < 12, "{limit}, {taken}: {sent:?}");
+                    let unlucky = sent.get(taken - before.min(taken)).map(|(_, size)| *size);
+                    let now = (before..before + sent.len()).contains(&taken);
+                    fate(&mut mtu, &sent, limit, |size| now && Some(size) == unlucky);
+                    before += sent.len();
+                    rounds += 1;
+                }
+                let found = mtu.current();
+                assert!(found <= limit && limit - found < 16 + found / 48, "{limit}, {taken}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_time_out_takes_proves_nothing() {
+        let mut mtu = jumbo();
+        for _ in 0..3 {
+            assert_eq!(round(&mut mtu).iter().map(|(_, size)| *size).collect::<Vec<_>>(), [1472, 4324, 8972]);
+            mtu.on_time_out(Time(0));
+        }
+        assert_eq!((mtu.current(), mtu.counts()), (1232, (9, 9)));
+    }
 }

@@ -291,6 +291,17 @@ fn a_denied_answer_is_not_too_soon() {
 }
 
 #[test]
+fn an_answer_to_what_left_before_the_fragments_is_none_to_them() {
+    for (echo, fragmented) in [(None, 1000), (Some(Time(150_000)), 1000), (Some(Time(149_999)), 0)] {
+        let mut f = flight(6);
+        f.out.resend(Time(150_000), seq(0), true);
+        let evidence = Evidence { now: Time(400_000), min_rtt: 100_000, echo };
+        let acked = f.out.acknowledge(&evidence, 1, None);
+        assert_eq!((acked.fragmented, f.out.is_large_proven()), (fragmented, fragmented == 0), "{echo:?}");
+    }
+}
+
+#[test]
 fn large_packets_are_in_doubt_until_one_arrives_in_one_piece() {
     let mut f = flight(0);
     for (i, len) in [ALWAYS_PASSES, ALWAYS_PASSES + 1, LEN, 10].into_iter().enumerate() {
