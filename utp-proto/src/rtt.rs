@@ -104,7 +104,7 @@ impl Rtt {
     /// The same for an acknowledgement that the peer does not mean to hold back: it may be busy, and what was measured
     /// of a path that seems short be luck. A variation that is large allows for that already.
     pub(crate) fn prompt_timeout(&self) -> u64 {
-        let late = (2 * self.srtt).max(BUSY).min(PEER_ACK_DELAY);
+        let late = (2 * self.srtt).clamp(BUSY, PEER_ACK_DELAY);
         let slack = 4 * self.rttvar;
         self.srtt + if slack >= 2 * PEER_ACK_DELAY { slack } else { slack.max(GRANULARITY) + late }
     }
