@@ -83,8 +83,9 @@ impl Connection {
         let waits = t.tail_due || t.after_rto.is_some() || t.tail_probes >= MAX_TAIL_PROBES;
         (!waits && !self.is_peer_full() && self.rtt.is_known()).then(|| {
             // Of so many packets, no peer holds back the answer. At the beginning they may all have been too large.
-            let first = t.tail_probes == 0 && self.outstanding.len() >= PROMPTLY_ANSWERED;
-            let hurried = first && !self.outstanding.is_large_proven();
+            let hurried = !self.outstanding.is_large_proven()
+                && t.tail_probes == 0
+                && self.outstanding.len() >= PROMPTLY_ANSWERED;
             let timeout = if hurried { self.rtt.prompt_timeout() } else { self.rtt.probe_timeout() };
             let silence = timeout << t.tail_probes;
             t.data_sent.plus(silence).max(t.rto_from.plus(silence / ANSWERS_COME))
