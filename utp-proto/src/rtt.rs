@@ -101,6 +101,14 @@ impl Rtt {
         self.srtt + (4 * self.rttvar).max(GRANULARITY) + PEER_ACK_DELAY
     }
 
+    /// The same for an acknowledgement that the peer does not mean to hold back: it may be busy, and what was measured
+    /// of a path that seems short be luck. A variation that is large allows for that already.
+    pub(crate) fn prompt_timeout(&self) -> u64 {
+        let late = (2 * self.srtt).clamp(BUSY, PEER_ACK_DELAY);
+        let slack = 4 * self.rttvar;
+        self.srtt + if slack >= 2 * PEER_ACK_DELAY { slack } else { slack.max(GRANULARITY) + late }
+    }
+
     /// A time-out happened: the next one is twice as long (RFC 6298 5.5).
     pub(crate) fn back_off(&mut self) {
         self.backoff = self.backoff.saturating_add(1);
@@ -130,6 +138,9 @@ const GRANULARITY: u64 = 1_000;
 /// How long a deployed peer may hold back an acknowledgement: librqbit-utp 40 ms, which its round-trip
 /// samples show; libutp and libtorrent none; ours up to 10 ms. Beyond the samples allow some.
 const PEER_ACK_DELAY: u64 = 20_000;
+
+/// How late a peer may answer that does not mean to.
+const BUSY: u64 = 10_000;
 
 /// The minimum is forgotten after one to two of these: long against queues, short against routes.
 const MIN_WINDOW: u64 = 15_000_000;

@@ -272,7 +272,7 @@ impl Connection {
             self.note_delivery(cx, header, &acked, &evidence, flight_before);
         }
         let mut losses = self.outstanding.detect_losses(cx.now, &self.rtt);
-        if losses.packets == 0 && losses.probes[0].is_none() {
+        if losses.packets == 0 && losses.probes == 0 {
             losses = self.infer_without_sack(&acked, sack, repeat);
         }
         self.note_losses(cx, &losses, (flight_before, acked.bytes), 0);
@@ -367,10 +367,8 @@ impl Connection {
         if acked.fragmented > 0 {
             self.note_fragmented(now, HEADER_LEN + usize::from(acked.fragmented));
         }
-        if let Some(seq) = acked.probe
-            && self.mtu.on_probe_acked(now, seq)
-        {
-            self.controller.on_mss(self.mss());
+        if acked.probe {
+            self.note_probes_delivered(now);
         }
         let (srtt, min_rtt) = (self.rtt.smoothed(), self.rtt.min());
         let limited = self.window_limited_at.is_some_and(|at| now.since(at) <= 2 * srtt);
@@ -398,9 +396,32 @@ impl Connection {
         sent.map(|sent| evidence.now.since(sent))
     }
 
+    fn note_probes_delivered(&mut self, now: Time) {
+        let before = self.mtu.current();
+        for seq in self.mtu.numbers() {
+            if self.outstanding.is_delivered(seq) {
+                self.mtu.on_probe_acked(now, seq);
+            }
+        }
+        if self.mtu.current() > before {
+            self.controller.on_mss(self.mss());
+        }
+    }
+
+    fn note_probes_lost(&mut self, now: Time, timed_out: bool) {
+        if timed_out {
+            return self.mtu.on_time_out(now);
+        }
+        for seq in self.mtu.numbers() {
+            if self.outstanding.is_lost(seq) {
+                self.mtu.on_probe_lost(now, seq);
+            }
+        }
+    }
+
     /// Packets arrived that had been taken for lost.
     fn note_spurious(&mut self, acked: &Acked) {
-        if acked.spurious == 0 {
+        if acked.spurious == 0 && acked.spurious_resends == 0 {
             return;
         }
         self.stats.spurious_retransmits += u64::from(acked.spurious_resends);
@@ -424,8 +445,8 @@ impl Connection {
         (flight_before, delivered): (u64, u64),
         timeouts: u32,
     ) {
-        for seq in losses.probes.into_iter().flatten() {
-            self.mtu.on_probe_lost(cx.now, seq);
+        if losses.probes > 0 {
+            self.note_probes_lost(cx.now, timeouts > 0 && losses.packets > 0);
         }
         if losses.packets == 0 {
             return;

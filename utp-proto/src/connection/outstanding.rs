@@ -34,6 +34,8 @@ pub(crate) struct Sent {
     pub(crate) fin: bool,
     /// Its last transmission was a path-MTU probe.
     probe: bool,
+    /// The one before that was: losing it was no loss.
+    previous_probe: bool,
     /// Its last transmission may have been fragmented.
     fragmented: bool,
 }
@@ -66,13 +68,14 @@ pub(crate) struct Acked {
     pub(crate) resent: bool,
     /// Our FIN was acknowledged cumulatively.
     pub(crate) fin: bool,
-    /// A path-MTU probe was delivered.
-    pub(crate) probe: Option<SeqNr>,
+    /// A path-MTU probe was delivered, or several.
+    pub(crate) probe: bool,
     /// Payload of a large packet that was delivered, perhaps in fragments; 0: none was.
     pub(crate) fragmented: u16,
-    /// Packets that had been taken for lost without reason, or sent again without need.
+    /// Packets that had been taken for lost without reason, or sent again without need; not path-MTU probes, which
+    /// [`Losses`] does not count either.
     pub(crate) spurious: u32,
-    /// Of those, the ones that were sent again.
+    /// Packets that were sent again without need.
     pub(crate) spurious_resends: u32,
     /// An original arrived that had been sent again: those behind it may have, too.
     pub(crate) premature: bool,
@@ -200,6 +203,16 @@ impl Outstanding {
         self.packets.get_mut(usize::from(seq.distance_from(self.una)))
     }
 
+    /// Whether a packet that was sent has arrived.
+    pub(crate) fn is_delivered(&self, seq: SeqNr) -> bool {
+        self.get(seq).is_none_or(|packet| packet.status == Status::Sacked)
+    }
+
+    /// Whether it is taken for lost and was not sent again yet.
+    pub(crate) fn is_lost(&self, seq: SeqNr) -> bool {
+        self.get(seq).is_some_and(|packet| packet.status == Status::Lost)
+    }
+
     /// Records a new packet of `len` bytes that ends at offset `end` of the stream.
     pub(crate) fn push(&mut self, now: Time, end: u64, len: usize, fin: bool, probe: bool) -> SeqNr {
         let seq = self.next();
@@ -215,6 +228,7 @@ impl Outstanding {
             transmissions: 1,
             fin,
             probe,
+            previous_probe: false,
             fragmented: false,
         });
         self.large_in_doubt += u32::from(usize::from(len) > ALWAYS_PASSES);
@@ -258,6 +272,7 @@ impl Outstanding {
             transmissions: 0,
             fin: false,
             probe: false,
+            previous_probe: false,
             fragmented: false,
         });
         self.unacked += u64::from(len);
@@ -292,7 +307,7 @@ impl Outstanding {
         let Some(packet) = self.get_mut(seq) else { return };
         packet.at = now;
         packet.previous_tx = std::mem::replace(&mut packet.tx, tx);
-        packet.probe = false;
+        packet.previous_probe = std::mem::take(&mut packet.probe);
         packet.fragmented = fragmented;
         packet.transmissions = packet.transmissions.saturating_add(1);
         let large = usize::from(packet.len) > ALWAYS_PASSES && !fragmented;
@@ -349,7 +364,7 @@ impl Outstanding {
             if packet.status == Status::Sacked {
                 self.sacked -= 1;
             } else {
-                self.deliver(evidence, &packet, self.una, delivered_before, &mut acked);
+                self.deliver(evidence, &packet, delivered_before, &mut acked);
             }
             acked.offset = Some(packet.end);
             acked.fin |= packet.fin;
@@ -369,8 +384,7 @@ impl Outstanding {
                 let index = usize::from(offset) - 1;
                 let Some(packet) = self.packets.get(index).copied() else { break };
                 if packet.status != Status::Sacked {
-                    let seq = self.una.plus(index as u16);
-                    self.deliver(evidence, &packet, seq, delivered_before, &mut acked);
+                    self.deliver(evidence, &packet, delivered_before, &mut acked);
                     if let Some(packet) = self.packets.get_mut(index) {
                         packet.status = Status::Sacked;
                         self.sacked += 1;
@@ -390,7 +404,6 @@ impl Outstanding {
         &mut self,
         evidence: &Evidence,
         packet: &Sent,
-        seq: SeqNr,
         delivered_before: Option<u64>,
         acked: &mut Acked,
     ) {
@@ -404,20 +417,20 @@ impl Outstanding {
         match packet.status {
             Status::InFlight => {
                 self.in_flight -= len;
-                acked.spurious += u32::from(too_soon);
+                acked.spurious += u32::from(too_soon && !packet.previous_probe);
                 acked.spurious_resends += u32::from(too_soon);
             }
-            Status::Lost => acked.spurious += 1,
+            Status::Lost => acked.spurious += u32::from(!packet.probe),
             Status::Sacked => {}
         }
-        if packet.probe && packet.status == Status::InFlight {
-            acked.probe = Some(seq);
-        }
+        acked.probe |= packet.probe;
         acked.newest = acked.newest.max(packet.at);
         acked.forged |= packet.transmissions == 0;
         acked.resent |= resent;
         if usize::from(packet.len) > ALWAYS_PASSES {
-            let whole = !packet.fragmented || too_soon;
+            // Nor is it the answer to fragments if the peer tells that what it has received last left before them.
+            let earlier = evidence.echo.is_some_and(|left| left < packet.at);
+            let whole = !packet.fragmented || too_soon || (resent && earlier);
             self.large_in_doubt = if whole { 0 } else { self.large_in_doubt };
             self.large_proven |= whole;
             acked.fragmented = if whole { acked.fragmented } else { packet.len };
@@ -494,6 +507,15 @@ impl Outstanding {
     pub(crate) fn large_missing(&self) -> usize {
         let large = |p: &&Sent| usize::from(p.len) > ALWAYS_PASSES && !p.fragmented;
         if self.sacked > 0 { 0 } else { self.packets.iter().take(FEW).filter(large).count() }
+    }
+
+    /// What is in flight in one piece with more payload than this was too large: losing it is no more than losing a
+    /// probe.
+    pub(crate) fn blame_size(&mut self, passes: usize) {
+        for packet in &mut self.packets {
+            let in_one_piece = packet.status == Status::InFlight && !packet.fragmented;
+            packet.probe |= in_one_piece && usize::from(packet.len) > passes;
+        }
     }
 
     /// How many large packets went out in one piece since one arrived.

@@ -177,8 +177,35 @@ fn a_lost_probe_is_not_counted_as_loss() {
         f.send(Time(i * 1000));
     }
     let (_, losses) = f.ack(Time(105_000), 1, &[2, 3, 4, 5]);
-    assert_eq!((losses.packets, losses.probes[0]), (0, Some(probe)));
+    assert_eq!((losses.packets, losses.probes), (0, 1));
     assert_eq!(f.out.first_lost(), Some(probe));
+}
+
+#[test]
+fn a_late_probe_does_not_take_a_loss_back() {
+    let probe_and_loss = || {
+        let mut f = flight(0);
+        f.end += LEN as u64;
+        f.out.push(Time(0), f.end, LEN, false, true);
+        for i in 1..8 {
+            f.send(Time(i * 1000));
+        }
+        let (_, losses) = f.ack(Time(106_000), 0, &[3, 4, 5, 6]);
+        assert_eq!((losses.packets, losses.probes), (1, 1), "the probe and the packet behind it");
+        f
+    };
+    let mut f = probe_and_loss();
+    let (acked, _) = f.ack(Time(107_000), 1, &[]);
+    assert_eq!((acked.packets, acked.spurious), (1, 0));
+    // The same if it was sent again.
+    let mut f = probe_and_loss();
+    f.out.resend(Time(106_000), seq(0), false);
+    let (acked, _) = f.ack(Time(107_000), 1, &[]);
+    assert_eq!((acked.spurious, acked.spurious_resends), (0, 1));
+    // A time-out that is taken back gives no more packets back than it took.
+    let mut f = probe_and_loss();
+    let losses = f.out.all_lost();
+    assert_eq!((losses.packets, f.out.none_lost()), (2, 3), "one was lost before");
 }
 
 #[test]
@@ -275,6 +302,17 @@ fn a_denied_answer_is_not_too_soon() {
         f.out.resend(Time(104_000), seq(0), false);
         let evidence = Evidence { now: Time(110_000), min_rtt: 100_000, echo };
         assert_eq!(f.out.acknowledge(&evidence, 4, None).spurious, spurious, "{echo:?}");
+    }
+}
+
+#[test]
+fn an_answer_to_what_left_before_the_fragments_is_none_to_them() {
+    for (echo, fragmented) in [(None, 1000), (Some(Time(150_000)), 1000), (Some(Time(149_999)), 0)] {
+        let mut f = flight(6);
+        f.out.resend(Time(150_000), seq(0), true);
+        let evidence = Evidence { now: Time(400_000), min_rtt: 100_000, echo };
+        let acked = f.out.acknowledge(&evidence, 1, None);
+        assert_eq!((acked.fragmented, f.out.is_large_proven()), (fragmented, fragmented == 0), "{echo:?}");
     }
 }
 

@@ -82,7 +82,12 @@ impl Connection {
         let t = &self.timers;
         let waits = t.tail_due || t.after_rto.is_some() || t.tail_probes >= MAX_TAIL_PROBES;
         (!waits && !self.is_peer_full() && self.rtt.is_known()).then(|| {
-            let silence = self.rtt.probe_timeout() << t.tail_probes;
+            // Of so many packets, no peer holds back the answer. At the beginning they may all have been too large.
+            let hurried = !self.outstanding.is_large_proven()
+                && t.tail_probes == 0
+                && self.outstanding.len() >= PROMPTLY_ANSWERED;
+            let timeout = if hurried { self.rtt.prompt_timeout() } else { self.rtt.probe_timeout() };
+            let silence = timeout << t.tail_probes;
             t.data_sent.plus(silence).max(t.rto_from.plus(silence / ANSWERS_COME))
         })
     }
@@ -248,6 +253,10 @@ impl Connection {
         if self.mtu.on_black_hole(now, size, proven) {
             log!(debug, mtu = self.mtu.current(), "full packets do not pass: smaller ones from now on");
             self.controller.on_mss(self.mss());
+            if proven && !self.outstanding.is_large_proven() {
+                // Nothing ever arrived that was larger: none of the first packets was lost by congestion.
+                self.outstanding.blame_size(self.mss());
+            }
         }
     }
 }
@@ -259,6 +268,9 @@ const ORPHAN_PACKETS: u64 = 8;
 /// Tail-loss probes in a row. On short paths the time-out is 500 ms, and probes that are lost too would
 /// leave room for more; five of them carry over outages of 31 probe time-outs.
 const MAX_TAIL_PROBES: u32 = 5;
+
+/// Peers answer every second packet at the latest, however long they hold back the answer to one.
+const PROMPTLY_ANSWERED: usize = 4;
 
 /// Answers still come in if the last came within this part of the silence that a probe takes.
 const ANSWERS_COME: u64 = 4;

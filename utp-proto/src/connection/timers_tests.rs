@@ -1,4 +1,5 @@
 use super::*;
+use crate::Config;
 use crate::connection::lab_tests::{Lab, OURS, THEIRS, plain};
 use crate::wire::{PacketType, Timestamp};
 
@@ -60,6 +61,46 @@ fn a_tail_is_probed_after_a_silence_that_doubles() {
         assert!(lab.c.tail_loss_at().is_some());
         f(&mut lab);
         assert_eq!(lab.c.tail_loss_at(), None);
+    }
+}
+
+#[test]
+fn several_first_packets_are_asked_after_without_time_for_held_back_answers() {
+    let mut lab = Lab::connected(plain());
+    // The variation of a long path allows for late answers as it is; on a short one, some time is left for them.
+    for (rtt, slack) in [(100_000, 0), (15_000, 20_000), (5_000, 10_000), (1_000, 10_000)] {
+        lab.c.rtt = crate::rtt::Rtt::new(&Config::default());
+        lab.c.rtt.sample(Time(0), rtt);
+        assert_eq!(lab.c.rtt.prompt_timeout(), 3 * rtt + slack, "{rtt}");
+    }
+    let silence = |lab: &Lab| lab.c.tail_loss_at().map_or(0, |at| at.0 - SECOND);
+    lab.c.timers.data_sent = Time(SECOND);
+    lab.sent(SECOND, &[1_000; 3]);
+    assert_eq!(silence(&lab), lab.c.rtt.probe_timeout(), "too few");
+    lab.sent(SECOND, &[1_000; 2]);
+    assert_eq!(silence(&lab), lab.c.rtt.prompt_timeout());
+    lab.c.timers.tail_probes = 1;
+    assert_eq!(silence(&lab), 2 * lab.c.rtt.probe_timeout());
+    lab.c.timers.tail_probes = 0;
+    let evidence = super::super::outstanding::Evidence { now: Time(SECOND), min_rtt: 0, echo: None };
+    lab.c.outstanding.acknowledge(&evidence, 1, None);
+    assert_eq!(silence(&lab), lab.c.rtt.probe_timeout(), "large packets pass");
+}
+
+#[test]
+fn packets_that_were_too_large_from_the_beginning_are_no_loss() {
+    for proven in [false, true] {
+        let mut lab = Lab::connected(plain());
+        lab.sent(0, &[1_000; 6]);
+        if proven {
+            let evidence = super::super::outstanding::Evidence { now: Time(5), min_rtt: 0, echo: None };
+            lab.c.outstanding.acknowledge(&evidence, 1, None);
+        }
+        lab.c.outstanding.resend(Time(10), OURS.plus(u16::from(proven)), true);
+        lab.c.note_fragmented(Time(20), 1_020);
+        assert_eq!(lab.c.mtu.current(), if proven { 1_232 } else { 508 });
+        let losses = lab.c.outstanding.all_lost();
+        assert_eq!((losses.packets, losses.probes), if proven { (5, 0) } else { (1, 5) });
     }
 }
 

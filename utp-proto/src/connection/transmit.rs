@@ -219,6 +219,11 @@ impl Connection {
         if small && self.config.nagle && !self.outstanding.is_empty() {
             return None; // Nagle: what is outstanding will be acknowledged, and this go then
         }
+        let mut probe = if len == mss && early.is_none() { self.mtu.probe_size(now) } else { None };
+        if probe.is_some() {
+            len = len.min(self.mtu.probe_payload());
+        }
+        let wanted = len;
         len = match self.fits(len) {
             0 if self.timers.persist_due && early.is_some() => len,
             0 if self.timers.persist_due => len.min((self.peer_window as usize).max(PERSIST_BYTES)),
@@ -228,7 +233,7 @@ impl Connection {
         if !self.congestion_allows(now, len, obstacles) {
             return None;
         }
-        let probe = if len == mss && early.is_none() { self.mtu.probe_size(now) } else { None };
+        probe = probe.filter(|_| len == wanted);
         let size = probe.unwrap_or(HEADER_LEN + len);
         let may_fragment = early.is_some() && size > self.mtu.current();
         Some(Plan { what: What::Data { len, probe: probe.is_some() }, size, may_fragment })
@@ -440,6 +445,7 @@ impl Connection {
         buf.extend_from_slice(&Header { kind, seq_nr: seq, ..header }.encode(0));
         self.out.copy_to(packet.end - len as u64, len, buf);
         self.outstanding.resend(now, seq, fragmented);
+        self.mtu.on_probe_lost(now, seq); // if it was one, and its fate unknown: it will not tell any more
         if packet.transmissions > 0 {
             self.stats.retransmits += 1;
             self.stats.fast_retransmits +=

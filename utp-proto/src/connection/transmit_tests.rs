@@ -111,6 +111,20 @@ fn what_is_sent_again_may_be_fragmented_if_it_goes_alone_and_large_packets_may_n
 }
 
 #[test]
+fn a_path_mtu_probe_that_a_tail_loss_probe_repeats_is_lost_and_the_search_goes_on() {
+    let mut lab = Lab::connected(plain());
+    let mss = lab.c.mss();
+    lab.sent(0, &[mss]);
+    lab.c.mtu.on_probe_sent(OURS, 1_472);
+    assert_eq!(lab.c.mtu.probe_size(Time(10)), None, "its fate is awaited");
+    lab.c.timers.tail_due = true;
+    let run = lab.at(10, |c, cx| c.transmit(cx, 1, &mut Vec::new()));
+    assert_eq!(run.unwrap().segment_size, 20 + mss);
+    assert_eq!(lab.c.mtu.counts(), (1, 1));
+    assert!(lab.c.mtu.probe_size(Time(10)).is_some());
+}
+
+#[test]
 fn no_window_is_told_that_takes_less_than_a_packet() {
     let mut lab = Lab::connected(plain());
     let mss = lab.c.mss();

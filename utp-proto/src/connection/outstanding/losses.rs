@@ -15,8 +15,8 @@ pub(crate) struct Losses {
     pub(crate) packets: u32,
     /// When the newest of them was sent.
     pub(crate) newest: Time,
-    /// Path-MTU probes lost: there are never more.
-    pub(crate) probes: [Option<SeqNr>; 2],
+    /// Path-MTU probes lost.
+    pub(crate) probes: u32,
     /// The longest run of numbers one after the other among them.
     pub(crate) run: u32,
 }
@@ -104,7 +104,7 @@ impl Outstanding {
         self.in_flight -= u64::from(packet.len);
         self.lost.push_back(seq);
         if packet.probe {
-            losses.probes = [Some(seq), losses.probes[0]];
+            losses.probes += 1;
         } else {
             losses.bytes += u64::from(packet.len);
             losses.packets += 1;
@@ -160,7 +160,7 @@ impl Outstanding {
     }
 
     /// The time-out was premature: what was taken for lost and not sent again is in flight after all. Gives
-    /// how many packets those are.
+    /// how many packets those are, probes not counted.
     pub(crate) fn none_lost(&mut self) -> u32 {
         let mut restored = 0;
         let lost = std::mem::take(&mut self.lost);
@@ -172,10 +172,10 @@ impl Outstanding {
             } else if packet.status == Status::Lost {
                 packet.status = Status::InFlight;
                 packet.tx = next_tx;
-                let len = u64::from(packet.len);
+                let (len, counted) = (u64::from(packet.len), u32::from(!packet.probe));
                 self.in_flight += len;
                 self.log.push_back(seq);
-                restored += 1;
+                restored += counted;
             }
         }
         restored
