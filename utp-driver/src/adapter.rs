@@ -98,7 +98,10 @@ macro_rules! socket_methods {
         }
 
         /// Accepts no more connections, refuses those that nobody has accepted, and resolves when all
-        /// others have ended.
+        /// others have ended, those too that this side has opened or dropped.
+        ///
+        /// A peer may still wait for a last acknowledgement then: a program that ends now had better wait for
+        /// [`idle`](Self::idle) instead.
         ///
         /// Cancel-safe: the socket accepts no more, whether the future is polled again or not.
         ///
@@ -195,7 +198,12 @@ macro_rules! listener_methods {
             &self.socket
         }
 
-        /// Accepts no more connections, and resolves when those that were accepted have ended.
+        /// Accepts no more connections, refuses those that nobody has accepted, and resolves when all others
+        /// of the socket have ended: those too that it has opened, if it is used for that as well.
+        ///
+        /// Before the program ends, wait for
+        #[doc = concat!("[`", stringify!($Socket), "::idle`]")]
+        /// besides: a peer may still wait for a last acknowledgement.
         ///
         /// Cancel-safe: the socket accepts no more, whether the future is polled again or not.
         ///
