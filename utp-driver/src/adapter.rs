@@ -28,7 +28,9 @@ macro_rules! socket_methods {
         #[doc = concat!("[`next_event`]: ", stringify!($Stream), "::next_event")]
         ///
         /// # Errors
-        /// `InvalidInput` for an address that cannot be connected to from this socket.
+        /// `InvalidInput` for an address that cannot be connected to from this socket; `QuotaExceeded` with
+        /// [`max_connections`](crate::Config::max_connections) open; `AddrInUse` if every connection id towards
+        /// that address is taken; `NotConnected` if the runtime of the socket is gone.
         pub fn start_connect(&self, peer: ::std::net::SocketAddr) -> ::std::io::Result<$Stream> {
             self.handle.start_connect(peer).map($Stream::new)
         }
@@ -38,7 +40,8 @@ macro_rules! socket_methods {
         /// Cancel-safe: no stream is lost.
         ///
         /// # Errors
-        /// `NotConnected` once the socket was [closed](Self::close).
+        /// `NotConnected` once the socket was [closed](Self::close), if it was configured not to
+        /// [listen](crate::Config::listen), and if its runtime is gone.
         pub async fn accept(&self) -> ::std::io::Result<($Stream, ::std::net::SocketAddr)> {
             let handle = self.handle.accept().await?;
             let peer = handle.peer_addr();
@@ -78,6 +81,10 @@ macro_rules! socket_methods {
         }
 
         /// The next datagram that is not uTP: its length, cut to that of `buf`, and its sender.
+        ///
+        /// uTP are all datagrams of 20 bytes or more that begin with 0x01, 0x11, 0x21, 0x31 or 0x41, whoever
+        /// sends them. Of the others, up to [`datagram_queue`](crate::SocketConfig::datagram_queue) bytes wait.
+        /// (Messages of a DHT begin with a `d`.)
         ///
         /// Cancel-safe: no datagram is lost.
         ///
@@ -169,7 +176,8 @@ macro_rules! listener_methods {
         /// Cancel-safe: no stream is lost.
         ///
         /// # Errors
-        /// `NotConnected` once the socket was [closed](Self::close).
+        /// `NotConnected` once the socket was [closed](Self::close), if it was configured not to
+        /// [listen](crate::Config::listen), and if its runtime is gone.
         pub async fn accept(&self) -> ::std::io::Result<($Stream, ::std::net::SocketAddr)> {
             self.socket.accept().await
         }
