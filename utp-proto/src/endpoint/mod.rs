@@ -62,6 +62,7 @@ impl ConnectionHandle {
 /// What became of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use]
+#[non_exhaustive]
 pub enum Verdict {
     /// It was uTP, well-formed or not, and has been dealt with.
     Consumed,
