@@ -19,6 +19,7 @@ mod config;
 mod driver;
 pub mod endpoint;
 pub mod events;
+mod halves;
 pub mod hub;
 pub mod race;
 pub mod references;
