@@ -281,6 +281,19 @@ macro_rules! stream_methods {
             self.handle.stats()
         }
 
+        /// Congestion control of this stream from now on, instead of that of
+        /// [`Config::congestion`](crate::Config::congestion): foreground and background transfers can share a
+        /// socket. The new controller starts as for a new stream, so best before anything is written.
+        pub fn set_congestion(&self, controller: &dyn $crate::congestion::ControllerFactory) {
+            self.handle.set_congestion(controller);
+        }
+
+        /// Congestion control of what the peer sends on this stream from now on, or none (`None`), instead of
+        /// that of [`Config::receive_congestion`](crate::Config::receive_congestion).
+        pub fn set_receive_congestion(&self, controller: Option<&dyn $crate::congestion::ControllerFactory>) {
+            self.handle.set_receive_congestion(controller);
+        }
+
         /// What happens next, in the terms of Node.js: an alternative to reading. `None` after `Close`,
         /// which comes once and last.
         ///

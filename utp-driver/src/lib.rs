@@ -35,4 +35,4 @@ pub use config::SocketConfig;
 pub use hub::{Ending, Incoming, SocketHandle, StreamHandle, bind, connect, open};
 pub use socket::BufferSizes;
 pub use stats::SocketStats;
-pub use utp_proto::ConnectionStats;
+pub use utp_proto::{ConnectionStats, congestion};
