@@ -119,6 +119,18 @@ macro_rules! socket_methods {
             self.handle.unused().await
         }
 
+        /// Accepts no more connections and refuses those that nobody has accepted: [`close`](Self::close) without
+        /// waiting. Streams go on, and can still be opened.
+        pub fn stop_listening(&self) {
+            self.handle.stop_listening();
+        }
+
+        /// Whether incoming connections are taken.
+        #[must_use]
+        pub fn is_listening(&self) -> bool {
+            self.handle.is_listening()
+        }
+
         /// Resolves when no connection is open and no peer can be left that still waits for a last
         /// acknowledgement, which takes [`linger`](crate::Config::linger) after the last connection's
         /// end. A program that waits for this before it ends leaves no peer guessing. It says nothing of

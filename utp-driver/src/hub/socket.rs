@@ -129,6 +129,11 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// Whether incoming connections are taken.
+    pub fn is_listening(&self) -> bool {
+        self.hub.lock().endpoint.is_listening()
+    }
+
     /// Resolves when no connection is open. Cancel-safe.
     ///
     /// # Errors
