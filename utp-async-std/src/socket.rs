@@ -18,6 +18,10 @@ use crate::{UtpListener, UtpStream};
 /// last [`UtpListener`] on it, is dropped, no more connections come in; the task goes on until the last
 /// stream has ended, and ends then.
 ///
+/// A socket that only connects is better configured not to [listen](crate::Config::listen): peers could
+/// connect to it, and would wait in vain. A peer that has gone without a word while nothing was being sent to
+/// it is found by [`idle_timeout`](crate::Config::idle_timeout) only, which is `None` by default.
+///
 /// Datagrams that are not uTP are kept apart, so that another protocol (a DHT) can share the port: see
 /// [`recv_from`](Self::recv_from).
 ///
@@ -95,7 +99,8 @@ impl UtpSocket {
     /// # Errors
     /// That of the last attempt that could be made: `TimedOut` if nobody answered within
     /// [`connect_timeout`](crate::Config::connect_timeout), `ConnectionRefused` if the peer does not
-    /// accept, `InvalidInput` for an address that this socket cannot reach.
+    /// accept, `ConnectionReset` if it ended the connection as soon as it was open, `HostUnreachable` if the
+    /// network says so, and the errors of [`start_connect`](Self::start_connect).
     pub async fn connect(&self, addr: impl ToSocketAddrs) -> io::Result<UtpStream> {
         let connect = |addr| self.handle.connect(addr);
         try_each(addr.to_socket_addrs().await?, connect).await.map(UtpStream::new)

@@ -22,7 +22,12 @@ use crate::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
 /// As with `async_std::net::TcpStream`, a `&UtpStream` reads and writes as well.
 ///
 /// Dropping the stream closes it gracefully in the background: what was written is delivered, what
-/// still comes is thrown away. [`abort`](Self::abort) ends it at once.
+/// still comes is thrown away. [`abort`](Self::abort) ends it at once. The background ends with the
+/// program: one that is about to end waits for [`acked`](Self::acked), after [`finish`](Self::finish), or for
+/// [`UtpSocket::idle`](crate::UtpSocket::idle), or the peer may miss the last bytes.
+///
+/// Errors are of the kinds that a TCP stream would give. What exactly ended the connection is inside of them:
+/// see [`CloseReason`](crate::CloseReason).
 #[derive(Debug)]
 pub struct UtpStream {
     handle: StreamHandle<Socket>,

@@ -101,3 +101,21 @@ fn incoming_ends_with_the_socket() {
         Ok(())
     });
 }
+
+#[test]
+fn every_half_knows_addresses_and_counters() {
+    run(async {
+        let (mut accepted, mut connected) = connection().await?;
+        connected.write_all(b"hello").await?;
+        accepted.read_exact(&mut [0; 5]).await?;
+        let both = (connected.local_addr(), accepted.local_addr());
+        let (reader, writer) = connected.split();
+        assert_eq!((reader.local_addr().port(), reader.peer_addr()), (both.0.port(), both.1));
+        assert_eq!((writer.local_addr().port(), writer.peer_addr()), (both.0.port(), both.1));
+        let (reader, writer) = connected.into_split();
+        assert_eq!((reader.local_addr().port(), reader.peer_addr()), (both.0.port(), both.1));
+        assert_eq!((writer.local_addr().port(), writer.peer_addr()), (both.0.port(), both.1));
+        assert!(reader.stats().data_packets_sent > 0 && writer.stats().data_packets_sent > 0);
+        Ok(())
+    });
+}

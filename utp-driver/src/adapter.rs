@@ -1,5 +1,5 @@
 //! What asynchronous adapters would otherwise repeat word for word: the methods that only forward to a
-//! handle, and the halves of a stream. As macros, because the types belong to the adapters: each
+//! handle, and, in `halves.rs`, the halves of a stream. As macros, because the types belong to the adapters: each
 //! implements its runtime's traits for them, and its users find all methods in one place.
 //!
 //! An adapter writes by itself what differs: how names are resolved, the constructors, the traits of its
@@ -28,7 +28,9 @@ macro_rules! socket_methods {
         #[doc = concat!("[`next_event`]: ", stringify!($Stream), "::next_event")]
         ///
         /// # Errors
-        /// `InvalidInput` for an address that cannot be connected to from this socket.
+        /// `InvalidInput` for an address that cannot be connected to from this socket; `QuotaExceeded` with
+        /// [`max_connections`](crate::Config::max_connections) open; `AddrInUse` if every connection id towards
+        /// that address is taken; `NotConnected` if the runtime of the socket is gone.
         pub fn start_connect(&self, peer: ::std::net::SocketAddr) -> ::std::io::Result<$Stream> {
             self.handle.start_connect(peer).map($Stream::new)
         }
@@ -38,7 +40,8 @@ macro_rules! socket_methods {
         /// Cancel-safe: no stream is lost.
         ///
         /// # Errors
-        /// `NotConnected` once the socket was [closed](Self::close).
+        /// `NotConnected` once the socket was [closed](Self::close), if it was configured not to
+        /// [listen](crate::Config::listen), and if its runtime is gone.
         pub async fn accept(&self) -> ::std::io::Result<($Stream, ::std::net::SocketAddr)> {
             let handle = self.handle.accept().await?;
             let peer = handle.peer_addr();
@@ -79,6 +82,10 @@ macro_rules! socket_methods {
 
         /// The next datagram that is not uTP: its length, cut to that of `buf`, and its sender.
         ///
+        /// uTP are all datagrams of 20 bytes or more that begin with 0x01, 0x11, 0x21, 0x31 or 0x41, whoever
+        /// sends them. Of the others, up to [`datagram_queue`](crate::SocketConfig::datagram_queue) bytes wait.
+        /// (Messages of a DHT begin with a `d`.)
+        ///
         /// Cancel-safe: no datagram is lost.
         ///
         /// # Errors
@@ -98,7 +105,10 @@ macro_rules! socket_methods {
         }
 
         /// Accepts no more connections, refuses those that nobody has accepted, and resolves when all
-        /// others have ended.
+        /// others have ended, those too that this side has opened or dropped.
+        ///
+        /// A peer may still wait for a last acknowledgement then: a program that ends now had better wait for
+        /// [`idle`](Self::idle) instead.
         ///
         /// Cancel-safe: the socket accepts no more, whether the future is polled again or not.
         ///
@@ -107,6 +117,18 @@ macro_rules! socket_methods {
         pub async fn close(&self) -> ::std::io::Result<()> {
             self.handle.stop_listening();
             self.handle.unused().await
+        }
+
+        /// Accepts no more connections and refuses those that nobody has accepted: [`close`](Self::close) without
+        /// waiting. Streams go on, and can still be opened.
+        pub fn stop_listening(&self) {
+            self.handle.stop_listening();
+        }
+
+        /// Whether incoming connections are taken.
+        #[must_use]
+        pub fn is_listening(&self) -> bool {
+            self.handle.is_listening()
         }
 
         /// Resolves when no connection is open and no peer can be left that still waits for a last
@@ -166,7 +188,8 @@ macro_rules! listener_methods {
         /// Cancel-safe: no stream is lost.
         ///
         /// # Errors
-        /// `NotConnected` once the socket was [closed](Self::close).
+        /// `NotConnected` once the socket was [closed](Self::close), if it was configured not to
+        /// [listen](crate::Config::listen), and if its runtime is gone.
         pub async fn accept(&self) -> ::std::io::Result<($Stream, ::std::net::SocketAddr)> {
             self.socket.accept().await
         }
@@ -195,7 +218,12 @@ macro_rules! listener_methods {
             &self.socket
         }
 
-        /// Accepts no more connections, and resolves when those that were accepted have ended.
+        /// Accepts no more connections, refuses those that nobody has accepted, and resolves when all others
+        /// of the socket have ended: those too that it has opened, if it is used for that as well.
+        ///
+        /// Before the program ends, wait for
+        #[doc = concat!("[`", stringify!($Socket), "::idle`]")]
+        /// besides: a peer may still wait for a last acknowledgement.
         ///
         /// Cancel-safe: the socket accepts no more, whether the future is polled again or not.
         ///
@@ -263,6 +291,19 @@ macro_rules! stream_methods {
         #[must_use]
         pub fn stats(&self) -> $crate::ConnectionStats {
             self.handle.stats()
+        }
+
+        /// Congestion control of this stream from now on, instead of that of
+        /// [`Config::congestion`](crate::Config::congestion): foreground and background transfers can share a
+        /// socket. The new controller starts as for a new stream, so best before anything is written.
+        pub fn set_congestion(&self, controller: &dyn $crate::congestion::ControllerFactory) {
+            self.handle.set_congestion(controller);
+        }
+
+        /// Congestion control of what the peer sends on this stream from now on, or none (`None`), instead of
+        /// that of [`Config::receive_congestion`](crate::Config::receive_congestion).
+        pub fn set_receive_congestion(&self, controller: Option<&dyn $crate::congestion::ControllerFactory>) {
+            self.handle.set_receive_congestion(controller);
         }
 
         /// What happens next, in the terms of Node.js: an alternative to reading. `None` after `Close`,
@@ -378,148 +419,6 @@ macro_rules! stream_methods {
 
         pub(crate) fn handle(&self) -> &$crate::StreamHandle<$UdpSocket> {
             &self.handle
-        }
-    };
-}
-
-/// The halves of an adapter's `UtpStream`, in a module `split`: `halves!(UtpStream)`. The adapter gives
-/// them its runtime's traits.
-#[macro_export]
-macro_rules! halves {
-    ($Stream:ident) => {
-        /// The reading direction of a borrowed stream. Made by
-        #[doc = concat!("[`", stringify!($Stream), "::split`].")]
-        #[derive(Debug)]
-        pub struct ReadHalf<'a>(&'a $Stream);
-
-        /// The writing direction of a borrowed stream. Made by
-        #[doc = concat!("[`", stringify!($Stream), "::split`].")]
-        #[derive(Debug)]
-        pub struct WriteHalf<'a>(&'a $Stream);
-
-        /// The reading direction of a stream. Made by
-        #[doc = concat!("[`", stringify!($Stream), "::into_split`].")]
-        /// What else the stream can do is reached through `as_ref`.
-        #[derive(Debug)]
-        pub struct OwnedReadHalf(::std::sync::Arc<$Stream>);
-
-        /// The writing direction of a stream. Made by
-        #[doc = concat!("[`", stringify!($Stream), "::into_split`].")]
-        #[doc = concat!("Dropping it finishes this direction: [`", stringify!($Stream), "::finish`].")]
-        /// What else the stream can do is reached through `as_ref`.
-        #[derive(Debug)]
-        pub struct OwnedWriteHalf {
-            stream: ::std::sync::Arc<$Stream>,
-            finish_on_drop: bool,
-        }
-
-        /// The halves that were to be reunited are not of one stream; here they are again.
-        #[derive(Debug)]
-        pub struct ReuniteError(pub OwnedReadHalf, pub OwnedWriteHalf);
-
-        impl ::std::fmt::Display for ReuniteError {
-            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
-                f.write_str("the halves are not of one stream")
-            }
-        }
-
-        impl ::std::error::Error for ReuniteError {}
-
-        pub(crate) fn borrowed(stream: &$Stream) -> (ReadHalf<'_>, WriteHalf<'_>) {
-            (ReadHalf(stream), WriteHalf(stream))
-        }
-
-        pub(crate) fn owned(stream: $Stream) -> (OwnedReadHalf, OwnedWriteHalf) {
-            let stream = ::std::sync::Arc::new(stream);
-            let write = OwnedWriteHalf { stream: ::std::sync::Arc::clone(&stream), finish_on_drop: true };
-            (OwnedReadHalf(stream), write)
-        }
-
-        impl OwnedReadHalf {
-            /// The stream that both halves came from.
-            ///
-            /// # Errors
-            /// The halves, if they are not of one stream.
-            pub fn reunite(self, mut write: OwnedWriteHalf) -> Result<$Stream, ReuniteError> {
-                if !::std::sync::Arc::ptr_eq(&self.0, &write.stream) {
-                    return Err(ReuniteError(self, write));
-                }
-                write.finish_on_drop = false;
-                drop(write);
-                // A split stream has two references, and both were here.
-                Ok(::std::sync::Arc::into_inner(self.0).expect("no third half"))
-            }
-        }
-
-        impl OwnedWriteHalf {
-            #[doc = concat!("As [`", stringify!($Stream), "::write_bytes`].")]
-            /// Cancel-safe: what is left in `data` was not written.
-            ///
-            /// # Errors
-            #[doc = concat!("As [`", stringify!($Stream), "::write_bytes`].")]
-            pub async fn write_bytes(&mut self, data: &mut $crate::Bytes) -> ::std::io::Result<()> {
-                self.stream.handle().write_all_bytes(data).await
-            }
-
-            #[doc = concat!("As [`", stringify!($Stream), "::write_text`].")]
-            /// Not cancel-safe.
-            ///
-            /// # Errors
-            #[doc = concat!("As [`", stringify!($Stream), "::write_text`].")]
-            pub async fn write_text(
-                &mut self,
-                text: &str,
-                encoding: $crate::text::Encoding,
-            ) -> ::std::io::Result<()> {
-                self.stream.handle().write_text(text, encoding).await
-            }
-
-            /// The stream that both halves came from.
-            ///
-            /// # Errors
-            /// The halves, if they are not of one stream.
-            pub fn reunite(self, read: OwnedReadHalf) -> Result<$Stream, ReuniteError> {
-                read.reunite(self)
-            }
-        }
-
-        impl Drop for OwnedWriteHalf {
-            fn drop(&mut self) {
-                if self.finish_on_drop {
-                    // If the connection is over already, that is all the same now.
-                    let _ = self.stream.finish();
-                }
-            }
-        }
-
-        impl AsRef<$Stream> for $Stream {
-            fn as_ref(&self) -> &$Stream {
-                self
-            }
-        }
-
-        impl AsRef<$Stream> for ReadHalf<'_> {
-            fn as_ref(&self) -> &$Stream {
-                self.0
-            }
-        }
-
-        impl AsRef<$Stream> for WriteHalf<'_> {
-            fn as_ref(&self) -> &$Stream {
-                self.0
-            }
-        }
-
-        impl AsRef<$Stream> for OwnedReadHalf {
-            fn as_ref(&self) -> &$Stream {
-                &self.0
-            }
-        }
-
-        impl AsRef<$Stream> for OwnedWriteHalf {
-            fn as_ref(&self) -> &$Stream {
-                &self.stream
-            }
         }
     };
 }

@@ -21,6 +21,7 @@ use crate::text::{Decoder, Encoding};
 
 /// What happens to a socket, in the terms of `uTP.Server`. `T` is an adapter's stream.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum SocketEvent<T> {
     /// `listening`: the socket is bound and accepts connections. The first event, unless the socket was
     /// [configured](utp_proto::Config::listen) not to listen.
@@ -47,6 +48,7 @@ impl<T> SocketEvent<T> {
 
 /// What happens to a stream, in the terms of `uTP.Socket`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum StreamEvent {
     /// `connect`: the connection that this side opened is established. Comes first. If opening fails, it
     /// does not come; `Error` does.
@@ -64,6 +66,7 @@ pub enum StreamEvent {
 
 /// What a `data` event brings: a `Buffer`, or a `String` if an encoding was set.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Data {
     /// Bytes as they came.
     Bytes(Bytes),
@@ -159,6 +162,7 @@ enum Phase {
 
 /// What a connection looks like.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum View<'a, 'c> {
     /// It exists.
     Open(&'a mut Connection<'c>),

@@ -38,6 +38,7 @@ pub enum Event {
 /// What to do after a [`turn`](crate::UtpSocket::turn) and the events that came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use]
+#[non_exhaustive]
 pub enum Turn {
     /// Take another turn before waiting: readiness is announced once (mio is edge-triggered), and the
     /// socket has not been drained yet, or the connections have more to send at once. Other event

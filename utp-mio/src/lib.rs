@@ -77,10 +77,11 @@
 //!         match event {
 //!             StreamEvent::Connect => println!("connected"),
 //!             StreamEvent::Data(Data::Text(text)) => println!("{text}"),
-//!             StreamEvent::Data(Data::Bytes(bytes)) => println!("{} bytes", bytes.len()),
+//!             StreamEvent::Data(data) => println!("{} bytes", data.as_ref().len()),
 //!             StreamEvent::End => connection.finish(),
 //!             StreamEvent::Error(error) => println!("failed: {error}"),
 //!             StreamEvent::Close(ending) => println!("closed: {}", ending.reason),
+//!             _ => {}
 //!         }
 //!     }
 //! }
@@ -154,9 +155,10 @@ pub use event::{Event, Turn};
 pub use socket::UtpSocket;
 pub use utp_driver::events::{Data, StreamEvent, StreamEvents, View};
 pub use utp_driver::race::Race;
+pub use utp_driver::stats::{ReceiveStats, SendStats};
 pub use utp_driver::text;
-pub use utp_driver::{BufferSizes, Ending, SocketConfig, SocketStats};
+pub use utp_driver::{BufferSizes, Bytes, Ending, SocketConfig, SocketStats};
 pub use utp_proto::{
-    CloseReason, Config, Connection, ConnectionHandle, ConnectionStats, Event as ConnectionEvent, ReadError,
-    WriteError,
+    CloseReason, Config, ConfigError, ConnectError, Connection, ConnectionHandle, ConnectionStats,
+    EndpointStats, Event as ConnectionEvent, ReadError, WriteError, congestion,
 };

@@ -27,6 +27,10 @@ use crate::{Event, Turn};
 /// What the application does to a connection takes effect with the next turn. The socket has no clock of
 /// its own: times are the caller's, from `Instant::now()`, taken right before the call.
 ///
+/// A socket that only connects is better configured not to [listen](crate::Config::listen). A peer that has
+/// gone without a word while nothing was being sent to it is found by
+/// [`idle_timeout`](crate::Config::idle_timeout) only, which is `None` by default.
+///
 /// Dropping the socket ends its connections without a word to their peers. To leave in good order:
 /// finish or close each connection, [`close`](Self::close), and go on until [`is_idle`](Self::is_idle).
 #[derive(Debug)]
@@ -195,7 +199,8 @@ impl UtpSocket {
     ///
     /// # Errors
     /// `InvalidInput` for an address that cannot be connected to from this socket; `QuotaExceeded` with
-    /// [`max_connections`](crate::Config::max_connections) open.
+    /// [`max_connections`](crate::Config::max_connections) open; `AddrInUse` if every connection id towards
+    /// that address is taken.
     pub fn connect(&mut self, now: Instant, peer: SocketAddr) -> io::Result<ConnectionHandle> {
         let peer = self.udp.peer(peer)?;
         let handle = self.endpoint.connect(now, peer)?;
@@ -217,6 +222,7 @@ impl UtpSocket {
     ///
     /// Events of a connection that has not been accepted yet come too, and are not repeated: who accepts
     /// later than on [`Incoming`](crate::ConnectionEvent::Incoming) should read right after accepting.
+    #[must_use = "a connection that nobody accepts or closes stays open"]
     pub fn accept(&mut self) -> Option<ConnectionHandle> {
         let handle = self.endpoint.accept()?;
         self.references.set_connection(handle, true);
@@ -247,7 +253,7 @@ impl UtpSocket {
     }
 
     /// [`stop_listening`](Self::stop_listening), and [`Event::Closed`] follows when the last connection
-    /// has ended: at once if none is open.
+    /// has ended, of those too that this side has opened: at once if none is open.
     pub fn close(&mut self) {
         self.stop_listening();
         self.closing = true;
@@ -303,6 +309,9 @@ impl UtpSocket {
     }
 
     /// The next datagram that is not uTP: its length, cut to that of `buf`, and its sender.
+    ///
+    /// uTP are all datagrams of 20 bytes or more that begin with 0x01, 0x11, 0x21, 0x31 or 0x41, whoever sends
+    /// them. (Messages of a DHT begin with a `d`.)
     ///
     /// # Errors
     /// `WouldBlock` if none is waiting: [`Event::Datagrams`] tells when one comes. Up to

@@ -47,17 +47,17 @@ impl Node {
         self.socket.set_read_timeout(Some(wait))?;
         let mut datagram = [0; 2048];
         match self.socket.recv_from(&mut datagram) {
-            Ok((len, from)) => match self.endpoint.handle_datagram(Instant::now(), from, &datagram[..len]) {
-                Verdict::Consumed => {}
-                Verdict::NotUtp => eprintln!("{len} bytes from {from} belong to another protocol"),
+            Ok((len, from)) => {
+                let verdict = self.endpoint.handle_datagram(Instant::now(), from, &datagram[..len]);
+                if verdict == Verdict::NotUtp {
+                    eprintln!("{len} bytes from {from} belong to another protocol");
+                }
+            }
+            Err(e) => match e.kind() {
+                ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted => {}
+                ErrorKind::ConnectionRefused => {} // about one datagram, not about the socket
+                _ => return Err(e),
             },
-            Err(e)
-                if matches!(
-                    e.kind(),
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-                ) => {}
-            Err(e) if e.kind() == ErrorKind::ConnectionRefused => {} // about one datagram, not about the socket
-            Err(e) => return Err(e),
         }
         self.endpoint.handle_timeout(Instant::now());
         Ok(())

@@ -7,6 +7,21 @@ use thiserror::Error;
 
 /// Why a connection is over. Carried by [`Event::Closed`](crate::Event::Closed) and by the errors
 /// of operations on a connection that has ended.
+///
+/// An [`io::Error`] made of it has the [kind](Self::kind) that a TCP user knows, and the reason inside:
+///
+/// ```
+/// use std::io;
+/// use utp_proto::CloseReason;
+///
+/// fn reason(error: &io::Error) -> Option<CloseReason> {
+///     error.get_ref()?.downcast_ref().copied()
+/// }
+///
+/// let error = io::Error::from(CloseReason::Violation);
+/// assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+/// assert_eq!(reason(&error), Some(CloseReason::Violation));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum CloseReason {

@@ -32,6 +32,9 @@
 //! - **Time** is the caller's: pass a monotonic `Instant` to each call, the kernel's receive timestamp
 //!   to `handle_datagram` if there is one. Going backwards is harmless. The delay measurement that
 //!   congestion control lives on is as good as these times: call `poll_transmit` right before sending.
+//! - **Addresses** are compared as they are, so one peer must have one: where a socket on `[::]` speaks of IPv4
+//!   peers as `::ffff:a.b.c.d`, map them back before the core sees them (`IpAddr::to_canonical`), and leave out
+//!   flow labels, and scopes of addresses that are not link-local.
 //! - **Batches** are the point: feed all datagrams that have arrived before draining, and one
 //!   acknowledgement answers them all; take runs of equal segments from `poll_transmit` and send them with
 //!   one system call (UDP GSO).

@@ -67,6 +67,7 @@
 //!         }
 //!         SocketEvent::Error(error) => return Err(error),
 //!         SocketEvent::Close => println!("closed"),
+//!         _ => {}
 //!     }
 //! }
 //! assert_eq!(heard, "smørrebrød");
@@ -88,9 +89,12 @@ pub use socket::UtpSocket;
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
 pub use stream::UtpStream;
 pub use utp_driver::events::{Data, StreamEvent};
+pub use utp_driver::stats::{ReceiveStats, SendStats};
 pub use utp_driver::text;
-pub use utp_driver::{BufferSizes, Ending, SocketConfig, SocketStats};
-pub use utp_proto::{CloseReason, Config, ConnectionStats};
+pub use utp_driver::{BufferSizes, Bytes, Ending, SocketConfig, SocketStats};
+pub use utp_proto::{
+    CloseReason, Config, ConfigError, ConnectError, ConnectionStats, EndpointStats, congestion,
+};
 
 /// What happens to a [`UtpSocket`], in the terms of Node.js. See [`UtpSocket::next_event`].
 pub type SocketEvent = utp_driver::events::SocketEvent<UtpStream>;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_std::task;
 use futures_util::{AsyncReadExt, AsyncWriteExt, FutureExt};
+use utp_async_std::congestion::ControllerFactory;
 use utp_async_std::{
     BufferSizes, ConnectionStats, Ending, OwnedReadHalf, OwnedWriteHalf, SocketConfig, SocketEvent,
     SocketStats, StreamEvent, UtpSocket, UtpStream,
@@ -140,6 +141,14 @@ impl Adapter for AsyncStd {
 
     fn set_encoding(stream: &UtpStream, encoding: Option<Encoding>) {
         stream.set_encoding(encoding);
+    }
+
+    fn set_congestion(stream: &UtpStream, controller: &dyn ControllerFactory) {
+        stream.set_congestion(controller);
+    }
+
+    fn set_receive_congestion(stream: &UtpStream, controller: Option<&dyn ControllerFactory>) {
+        stream.set_receive_congestion(controller);
     }
 
     async fn stream_event(stream: &UtpStream) -> Option<StreamEvent> {

@@ -35,6 +35,7 @@ use utp_driver::events::{SocketEvent, StreamEvent};
 use utp_driver::text::Encoding;
 use utp_driver::{BufferSizes, Ending, SocketConfig, SocketStats};
 use utp_proto::ConnectionStats;
+use utp_proto::congestion::ControllerFactory;
 
 /// An adapter as the cases use it. All of it is what its own users would write.
 #[allow(missing_docs)] // the names are those of the adapters' methods
@@ -98,6 +99,8 @@ pub trait Adapter: 'static {
     fn abort(stream: &Self::Stream);
     fn set_stream_referenced(stream: &Self::Stream, referenced: bool);
     fn set_encoding(stream: &Self::Stream, encoding: Option<Encoding>);
+    fn set_congestion(stream: &Self::Stream, controller: &dyn ControllerFactory);
+    fn set_receive_congestion(stream: &Self::Stream, controller: Option<&dyn ControllerFactory>);
     /// `None` once it is closed.
     fn stream_event(stream: &Self::Stream) -> impl Future<Output = Option<StreamEvent>> + Send;
 
@@ -166,6 +169,7 @@ macro_rules! for_each_case {
             transfer::the_acceptor_speaks_first
             transfer::vectored_writes
             transfer::flush_and_acked
+            transfer::each_stream_may_have_controllers_of_its_own
             transfer::ipv6
             transfer::dual_stack
             transfer::the_address_family_must_fit

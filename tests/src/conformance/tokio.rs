@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use utp_driver::text::Encoding;
+use utp_tokio::congestion::ControllerFactory;
 use utp_tokio::{
     BufferSizes, ConnectionStats, Ending, OwnedReadHalf, OwnedWriteHalf, SocketConfig, SocketEvent,
     SocketStats, StreamEvent, UtpSocket, UtpStream,
@@ -139,6 +140,14 @@ impl Adapter for Tokio {
 
     fn set_encoding(stream: &UtpStream, encoding: Option<Encoding>) {
         stream.set_encoding(encoding);
+    }
+
+    fn set_congestion(stream: &UtpStream, controller: &dyn ControllerFactory) {
+        stream.set_congestion(controller);
+    }
+
+    fn set_receive_congestion(stream: &UtpStream, controller: Option<&dyn ControllerFactory>) {
+        stream.set_receive_congestion(controller);
     }
 
     async fn stream_event(stream: &UtpStream) -> Option<StreamEvent> {

@@ -2,8 +2,11 @@
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use futures_util::future::{join, join_all};
+use utp_proto::congestion::{Controller, ControllerFactory, FixedWindow};
 use utp_tokio::{CloseReason, SocketConfig};
 
 use super::Adapter;
@@ -228,4 +231,37 @@ pub async fn the_address_family_must_fit<S: Adapter, C: Adapter>() {
         panic!("connected to port 0")
     };
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+}
+
+/// Counts how often it is asked for a controller: of a window of [`WINDOW`] bytes.
+#[derive(Debug, Default)]
+struct Counted(AtomicUsize);
+
+const WINDOW: u64 = 20_000;
+
+impl ControllerFactory for Counted {
+    fn build(&self, now: Instant, mss: usize) -> Box<dyn Controller> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        FixedWindow { bytes: WINDOW }.build(now, mss)
+    }
+}
+
+/// Both ways, set before anything is written; the far end keeps those of its configuration.
+pub async fn each_stream_may_have_controllers_of_its_own<S: Adapter, C: Adapter>() {
+    const LENGTH: usize = 500_000;
+
+    let (server, client) = (bind::<S>().await, bind::<C>().await);
+    let (accepted, connected) = connection::<S, C>(&server, &client).await;
+    let (sending, receiving) = (Counted::default(), Counted::default());
+    C::set_congestion(&connected, &sending);
+    C::set_receive_congestion(&connected, Some(&receiving));
+    assert_eq!(C::stats(&connected).cwnd, WINDOW);
+    let serving = S::spawn(async move {
+        let usual = S::stats(&accepted).cwnd;
+        serve_echo::<S>(accepted).await;
+        usual
+    });
+    let (usual, ()) = join(serving, use_echo::<C>(connected, 1, LENGTH)).await;
+    assert_ne!(usual, WINDOW);
+    assert_eq!((sending.0.into_inner(), receiving.0.into_inner()), (1, 1));
 }

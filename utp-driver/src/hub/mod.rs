@@ -5,6 +5,7 @@
 //! adapter offers is implemented by them, once. The driver's task is the other side;
 //! it does its work in turns (`turn.rs`, `driver.rs`).
 
+mod congestion;
 mod direct;
 mod events;
 mod ports;

@@ -71,8 +71,7 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
     /// # Errors
     /// `TimedOut` if nobody answers, `ConnectionRefused` if the peer does not accept, `ConnectionReset` if it
     /// ended the connection as soon as it was open,
-    /// `HostUnreachable` if the network says so; `InvalidInput` for an address that cannot be connected
-    /// to from this socket.
+    /// `HostUnreachable` if the network says so; those of [`start_connect`](Self::start_connect).
     pub async fn connect(&self, peer: SocketAddr) -> io::Result<StreamHandle<S>> {
         let stream = self.start_connect(peer)?;
         stream.connected().await?;
@@ -83,7 +82,9 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
     /// by the first [event](StreamHandle::poll_event), or by whatever is waited for.
     ///
     /// # Errors
-    /// `InvalidInput` for an address that cannot be connected to from this socket.
+    /// `InvalidInput` for an address that cannot be connected to from this socket; `QuotaExceeded` with
+    /// [`Config::max_connections`](utp_proto::Config::max_connections) open; `AddrInUse` if every connection id
+    /// towards that address is taken; `NotConnected` if the runtime that drove the socket is gone.
     pub fn start_connect(&self, peer: SocketAddr) -> io::Result<StreamHandle<S>> {
         let peer = self.hub.udp.peer(peer)?;
         let now = (self.hub.now)();
@@ -104,7 +105,8 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
     /// The next incoming connection. Cancel-safe: no connection is lost. Several tasks may wait.
     ///
     /// # Errors
-    /// `NotConnected` once [`stop_listening`](Self::stop_listening) was called.
+    /// `NotConnected` once [`stop_listening`](Self::stop_listening) was called, if the socket was configured not
+    /// to listen, and if the runtime that drove it is gone.
     pub async fn accept(&self) -> io::Result<StreamHandle<S>> {
         self.hub.wait(Queue::Accepting, |state| self.take_incoming(state)).await
     }
@@ -125,6 +127,11 @@ impl<S: AsyncUdpSocket> SocketHandle<S> {
             state.eventful.wake(&mut wakers);
         });
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether incoming connections are taken.
+    pub fn is_listening(&self) -> bool {
+        self.hub.lock().endpoint.is_listening()
     }
 
     /// Resolves when no connection is open. Cancel-safe.

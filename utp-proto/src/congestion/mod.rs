@@ -1,7 +1,7 @@
 //! Congestion control behind one trait: [`Controller`] per connection, made by a
 //! [`ControllerFactory`] that [`Config::congestion`](crate::Config::congestion) takes for all connections
 //! of an endpoint, and [`Connection::set_congestion`](crate::Connection::set_congestion) for one. Users may
-//! bring their own.
+//! bring their own: `examples/own_controller.rs`.
 //!
 //! - [`Ebb`]: background, the default: fills what is idle within a second and leaves it within as much.
 //! - [`Ledbat`]: background, as deployed peers do it.
@@ -108,6 +108,25 @@ pub struct Ack {
     pub app_limited: bool,
 }
 
+impl Ack {
+    /// One that arrived at `now` and says nothing yet, for tests of controllers: set what is to be told.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self {
+            now,
+            bytes: 0,
+            in_flight: 0,
+            sent: now,
+            rtt: None,
+            srtt: Duration::ZERO,
+            min_rtt: Duration::ZERO,
+            delay: None,
+            reverse_delay: None,
+            app_limited: false,
+        }
+    }
+}
+
 /// Lost packets, as a [`Controller`] sees them.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -123,6 +142,14 @@ pub struct Loss {
     /// Retransmission time-outs in a row, 0 if an acknowledgement revealed the loss. From 2 on
     /// nothing came through for a long time (RFC 9002 7.6, persistent congestion).
     pub timeouts: u32,
+}
+
+impl Loss {
+    /// One that was found at `now` and says nothing yet, for tests of controllers: set what is to be told.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { now, bytes: 0, sent: now, in_flight: 0, timeouts: 0 }
+    }
 }
 
 /// RFC 6928: ten packets.

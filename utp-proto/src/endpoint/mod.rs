@@ -62,6 +62,7 @@ impl ConnectionHandle {
 /// What became of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use]
+#[non_exhaustive]
 pub enum Verdict {
     /// It was uTP, well-formed or not, and has been dealt with.
     Consumed,
@@ -345,6 +346,11 @@ impl Endpoint {
     }
 
     /// Takes an incoming connection from the backlog.
+    ///
+    /// Events of a connection that has not been accepted yet come too, and are not repeated: who accepts later
+    /// than on [`Event::Incoming`] should read, and look whether the peer [has
+    /// finished](Connection::is_peer_finished), right after accepting.
+    #[must_use = "a connection that nobody accepts or closes stays open"]
     pub fn accept(&mut self) -> Option<ConnectionHandle> {
         while let Some(handle) = self.backlog.pop_front() {
             // One that is over already, and was reported so, is nothing to be accepted.

@@ -17,6 +17,7 @@ use std::time::Instant;
 
 use mio::{Interest, Token};
 use utp_driver::events::SocketEvent;
+use utp_mio::congestion::ControllerFactory;
 use utp_mio::text::{Encoding, encode};
 use utp_mio::{
     BufferSizes, Connection, ConnectionHandle, ConnectionStats, Ending, Race, ReadError, SocketConfig,
@@ -398,6 +399,22 @@ impl Adapter for Mio {
         });
         // What the last encoding had held back can be had now.
         tasks.into_iter().for_each(Waker::wake);
+    }
+
+    fn set_congestion(stream: &Stream, controller: &dyn ControllerFactory) {
+        stream.bridge.with(|state| {
+            if let Ok(mut connection) = state.connection(stream.handle) {
+                connection.set_congestion(controller);
+            }
+        });
+    }
+
+    fn set_receive_congestion(stream: &Stream, controller: Option<&dyn ControllerFactory>) {
+        stream.bridge.with(|state| {
+            if let Ok(mut connection) = state.connection(stream.handle) {
+                connection.set_receive_congestion(controller);
+            }
+        });
     }
 
     async fn stream_event(stream: &Stream) -> Option<StreamEvent> {
