@@ -97,19 +97,19 @@ fn transfer(start: Instant, nth: u64) -> ConnectionStats {
     assert_eq!(connection.write(&vec![7; TOTAL]).expect("an empty send queue"), TOTAL);
     connection.finish();
     loop {
-        for from in 0..2 {
+        for (from, end) in ends.iter_mut().enumerate() {
             let mut buf = Vec::new();
-            while ends[from].poll_transmit(now, NonZeroUsize::MIN, &mut buf).is_some() {
+            while end.poll_transmit(now, NonZeroUsize::MIN, &mut buf).is_some() {
                 let datagram = std::mem::take(&mut buf);
                 sent += u64::from(from == 0);
                 if from == 1 || sent % nth != 0 {
                     wire.push_back((now + one_way, 1 - from, datagram));
                 }
             }
-            while let Some((handle, event)) = ends[from].poll_event() {
-                let Some(mut connection) = ends[from].connection(handle) else { continue };
+            while let Some((handle, event)) = end.poll_event() {
+                let Some(mut connection) = end.connection(handle) else { continue };
                 match event {
-                    Event::Incoming => drop(ends[from].accept()),
+                    Event::Incoming => drop(end.accept()),
                     Event::Readable => {
                         let mut buf = [0; 4096];
                         while let Ok(n @ 1..) = connection.read(&mut buf) {
