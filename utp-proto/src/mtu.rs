@@ -327,7 +327,7 @@ impl Sections {
         let at = sizes.iter().take(*len).filter(|other| **other < size).count();
         if let Some(behind) = sizes.get_mut(at..=*len) {
             behind.rotate_right(1);
-            behind[0] = size;
+            behind.iter_mut().take(1).for_each(|free| *free = size);
             *len += 1;
         }
     }

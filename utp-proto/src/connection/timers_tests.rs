@@ -82,7 +82,7 @@ fn several_first_packets_are_asked_after_without_time_for_held_back_answers() {
     lab.c.timers.tail_probes = 1;
     assert_eq!(silence(&lab), 2 * lab.c.rtt.probe_timeout());
     lab.c.timers.tail_probes = 0;
-    let evidence = super::super::outstanding::Evidence { now: Time(SECOND), min_rtt: 0, echo: None };
+    let evidence = crate::connection::outstanding::Evidence { now: Time(SECOND), min_rtt: 0, echo: None };
     lab.c.outstanding.acknowledge(&evidence, 1, None);
     assert_eq!(silence(&lab), lab.c.rtt.probe_timeout(), "large packets pass");
 }
@@ -93,7 +93,7 @@ fn packets_that_were_too_large_from_the_beginning_are_no_loss() {
         let mut lab = Lab::connected(plain());
         lab.sent(0, &[1_000; 6]);
         if proven {
-            let evidence = super::super::outstanding::Evidence { now: Time(5), min_rtt: 0, echo: None };
+            let evidence = crate::connection::outstanding::Evidence { now: Time(5), min_rtt: 0, echo: None };
             lab.c.outstanding.acknowledge(&evidence, 1, None);
         }
         lab.c.outstanding.resend(Time(10), OURS.plus(u16::from(proven)), true);
