@@ -90,6 +90,26 @@ fn equals_share_alike_and_late_ones_have_no_advantage() {
     equals(&link.seeded(4).run(), 50, 80);
 }
 
+/// `flows` that start 10 s apart, looked at from 40 to 60 s after the last of them.
+fn staggered(flows: u64, mbit: u64, rtt: u64, seed: u64) {
+    let last = 10 * (flows - 1);
+    let mut link = scenario(mbit, rtt, last + 60);
+    link.flows.extend((0..flows).map(|i| ours(10 * i)));
+    println!("{flows} flows, {mbit} Mbit/s x {rtt} ms, seed {seed}");
+    equals(&link.seeded(seed).run(), last + 40, last + 60);
+}
+
+#[test]
+fn two_and_eight_share_alike_on_links_of_a_few_packets_and_on_long_ones() {
+    // A latecomer takes the queue that it finds for the path until the path was seen empty.
+    for seed in 1..=2 {
+        staggered(2, 10, 5, seed);
+        staggered(2, 10, 200, seed);
+        staggered(8, 10, 30, seed);
+        staggered(8, 10, 200, seed);
+    }
+}
+
 #[test]
 fn a_queue_of_ten_packets_costs_less_than_two_fifths_of_what_cubic_has() {
     let mut link = scenario(10, 100, 40);

@@ -29,7 +29,8 @@
 //!   from there as in slow start.
 //! - **Drain**: every ten seconds the window goes below what the path holds for a round trip, so that the
 //!   empty round trip is measured, by this flow and by all others (LEDBAT++'s slowdown and BBR's ProbeRTT do
-//!   this at a higher price).
+//!   this at a higher price). One that comes second does so early, and again, until it is 10 s old: the queue that it
+//!   found is part of what it takes for the path, and the others give way to it all the time.
 //! - **Loss** with a long queue halves, loss that goes on although the queue is short costs what was lost
 //!   (`losses.rs`).
 //! - **Company**: others with a longer target, deployed LEDBAT above all, get more than half of the link and not all of
@@ -244,11 +245,9 @@ impl Ebb {
 
     /// The path is full: what it delivers in an empty round trip is what it holds.
     fn filled(&mut self, now: Time) {
-        let elapsed = Duration::from_micros(now.since(self.round.since)).as_secs_f64();
-        let base = self.path.clear() as f64 / 1e6;
-        // A part of a round trip says little.
-        if elapsed >= base / 2.0 && self.round.bytes > 0.0 {
-            let holds = self.round.bytes / elapsed * base;
+        if let Some(rate) = self.delivery(now) {
+            let base = self.path.clear() as f64 / 1e6;
+            let holds = rate * base;
             let room = 1.0 + self.target() as f64 / 2e6 / base.max(1e-6);
             self.set(self.cwnd.min(holds * room.min(2.0)).max(self.cwnd / 4.0));
         }
@@ -261,6 +260,13 @@ impl Ebb {
         }
         self.rounds.restart(now);
         self.new_round(now);
+    }
+
+    /// What is delivered to us in the round trip under way, bytes per second. A part of one says little.
+    fn delivery(&self, now: Time) -> Option<f64> {
+        let elapsed = now.since(self.round.since);
+        let enough = elapsed > 0 && elapsed >= self.path.clear() / 2 && self.round.bytes > 0.0;
+        enough.then(|| self.round.bytes * 1e6 / elapsed as f64)
     }
 
     fn new_round(&mut self, now: Time) {
@@ -327,18 +333,29 @@ impl Ebb {
     }
 
     fn wants_drain(&self, now: Time) -> bool {
+        let ours = self.round.limited && self.cwnd > DRAIN_LEAST * self.min_window();
+        if ours && self.is_second(now) {
+            return self.drained_at.at().is_none_or(|at| now.0 as f64 >= at.0 as f64 * DRAIN_AGAIN);
+        }
         let after = if now.0 < DRAIN_EVERY { DRAIN_FIRST } else { DRAIN_EVERY };
-        let ours = self.round.limited && self.high == 0 && self.cwnd > 2.0 * self.min_window();
         // What a drain did not show, the next one will not either.
         let lately = self.drained_at.is_within(now, DRAIN_EVERY);
-        ours && !lately && self.path.unconfirmed(now) >= after
+        ours && self.high == 0 && !lately && self.path.unconfirmed(now) >= after
+    }
+
+    /// Whether this is a new connection that gets less than its first burst told, with a queue: others were there
+    /// before. It may have taken their queue for the path, and will starve them before it finds out by itself.
+    fn is_second(&self, now: Time) -> bool {
+        let new = (SETTLED * self.path.base()..DRAIN_EVERY).contains(&now.0) && self.low == 0;
+        new && self.delivery(now).is_some_and(|rate| rate < ALL * self.rate)
     }
 
     fn drain(&mut self, now: Time) {
         let (base, queue) = (self.path.base(), self.path.queueing());
         self.mode = Mode::Drain(Drain { back: self.cwnd, before: base as u32, step: 0, base: base as u32 });
         self.drained_at = Event::new(now);
-        self.set(self.cwnd * base as f64 / (base + queue).max(1) as f64 * DRAIN_DEPTH);
+        let depth = (base as f64 / DRAIN_CHEAP as f64).clamp(DRAIN_DEEPEST, DRAIN_DEPTH);
+        self.set(self.cwnd * base as f64 / (base + queue).max(1) as f64 * depth);
         self.rounds.restart(now);
     }
 
@@ -350,7 +367,8 @@ impl Ebb {
         let empty = self.path.unconfirmed(now) < 2 * base;
         // What is seen in the first round trip was sent before it.
         let seen = drain.step >= 1;
-        if drain.step >= DRAIN_STEPS || (seen && empty && !fell) {
+        let enough = drain.step >= if base < DRAIN_CHEAP / 2 { 3 } else { 1 };
+        if drain.step >= DRAIN_STEPS || (enough && empty && !fell) {
             self.mode = Mode::Steady;
             self.set(drain.back * (base as f64 / f64::from(drain.before.max(1))).min(1.0));
             return;
@@ -543,6 +561,17 @@ const DRAIN_EVERY: u64 = 10_000_000;
 /// ...or, by a new connection, whose first round trips may have seen the queue of others.
 const DRAIN_FIRST: u64 = 4_000_000;
 
+/// ...or, by one that came second (`is_second`), after so many round trips, when those who were there have begun to
+/// give way, and again after so many times what had passed until the last one.
+const SETTLED: u64 = 12;
+const DRAIN_AGAIN: f64 = 1.7;
+
+/// Who gets less than this part of what the first burst told is not alone.
+const ALL: f64 = 0.8;
+
+/// A window of fewer smallest ones has nothing to give.
+const DRAIN_LEAST: f64 = 1.2;
+
 /// Part of what the bottleneck delivers that is as good as nothing.
 const LITTLE: f64 = 1.0 / 16.0;
 
@@ -552,8 +581,11 @@ const RATE_MEMORY: f64 = 600.0;
 /// Round trips of a dip after the first one, which still shows what was sent before it.
 const DIP: u32 = 2;
 
-/// Part of what the path holds that stays in it.
+/// Part of what the path holds that stays in it; less, and for longer, on round trips of fewer microseconds than that,
+/// where it costs little and each packet is a longer part of the queue.
 const DRAIN_DEPTH: f64 = 0.8;
+const DRAIN_DEEPEST: f64 = 0.25;
+const DRAIN_CHEAP: u64 = 60_000;
 
 /// Halvings of one drain.
 const DRAIN_STEPS: u32 = 4;

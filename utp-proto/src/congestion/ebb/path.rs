@@ -80,7 +80,7 @@ impl Path {
         self.base() + self.floor()
     }
 
-    /// Smallest queueing in the last round trip, above the floor.
+    /// Smallest queueing in the last round trip (of at least [`RECENT`] samples), above the floor.
     pub(super) fn queueing(&self) -> u64 {
         self.queueing.saturating_sub(self.floor).into()
     }
@@ -155,6 +155,9 @@ impl Path {
         if queueing == NONE {
             return None;
         }
+        // A small window gives few samples in a round trip, and the smallest of few is larger than that of many: it
+        // would take the same queue for a longer one than a large window does.
+        let queueing = self.recent.iter().copied().fold(queueing, u32::min);
         self.queueing = queueing;
         if starved {
             let level = self.steady.update(now, queueing, noise(self.base()) as u32)?;

@@ -140,6 +140,25 @@ fn after_idleness_it_starts_small_and_knows_how_far_to_go() {
     assert!(world.packets() >= 400, "{}", world.packets());
 }
 
+#[test]
+fn who_gets_less_than_the_first_burst_told_looks_early_whether_the_path_was_empty() {
+    let first_drain = |told: f64| {
+        let mut world = World::new(100);
+        let since = world.now;
+        world.ebb.rate = told;
+        while world.ebb.drained_at.at().is_none() {
+            world.round();
+            assert!(world.now < since + Duration::from_secs(20));
+        }
+        world.now - since
+    };
+    let alone = first_drain(0.0);
+    assert!(alone >= Duration::from_micros(DRAIN_FIRST), "{alone:?}");
+    // The path delivers 1.25 MB/s.
+    let second = first_drain(5e6);
+    assert!(second <= Duration::from_secs(2), "{second:?}");
+}
+
 mod path {
     use super::*;
 
@@ -201,6 +220,23 @@ mod path {
             let queueing = samples.round(50_000, |i| Some(1_000 + n * 25 + i as u32), false);
             assert_eq!(queueing, 0, "500 parts per million, round {n}");
         }
+    }
+
+    #[test]
+    fn few_samples_in_a_round_trip_show_the_queue_that_many_show() {
+        // The queue moves between 5 and 8 ms.
+        let queueing = |samples: u64| {
+            let mut path = Path::new();
+            path.sample(Time(0), 50_000, None, None, 0);
+            for n in 0..40 {
+                path.sample(Time(0), 55_000 + n % 8 * 400, None, None, 0);
+                if (n + 1) % samples == 0 {
+                    path.end_round(Time(n * 10_000), false);
+                }
+            }
+            path.queueing()
+        };
+        assert_eq!([2, 4, 8].map(queueing), [5_000; 3]);
     }
 
     #[test]
