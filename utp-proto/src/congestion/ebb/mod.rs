@@ -14,7 +14,7 @@
 //!
 //! - **Signal**: queueing delay as round-trip time above the smallest one, as LEDBAT++ (no clock but ours has
 //!   a part in it, so that no peer's clock, skew, drift or lie matters). `path.rs`.
-//! - **Target**: an eighth of the round trip and 5 ms, 25 ms at most. CUBIC's queue is never
+//! - **Target**: an eighth of the round trip and 5 ms, three packets on slow links, 25 ms at most. CUBIC's queue is never
 //!   shorter than 0.4 of the round trip on a link with a queue of one bandwidth-delay product; a fixed target
 //!   of 60 or 100 ms is longer than that, and so takes half of the link from CUBIC.
 //! - **Law**: per round trip, `k * sqrt(window)` packets of growth while the queue is below the target, and a
@@ -70,7 +70,8 @@ impl Default for EbbConfig {
 }
 
 impl EbbConfig {
-    /// Queueing delay to stay below on a path with this round trip when it is empty.
+    /// Queueing delay to stay below on a path with this round trip when it is empty. Where three packets take longer than
+    /// that (below some Mbit/s), it is that long, up to [`max_target`](Self::max_target).
     #[must_use]
     pub fn target(&self, round_trip: Duration) -> Duration {
         (MIN_TARGET + round_trip / TARGET_PART).min(self.max_target)
@@ -211,7 +212,13 @@ impl Ebb {
         if self.company.is_there() {
             return company::TARGET;
         }
-        (micros(MIN_TARGET) + self.path.base() / u64::from(TARGET_PART)).min(self.max_target.into())
+        let target = micros(MIN_TARGET) + self.path.base() / u64::from(TARGET_PART);
+        target.max(self.serialization(TARGET_PACKETS)).min(self.max_target.into())
+    }
+
+    /// What the bottleneck takes for so many packets, microseconds; 0 as long as its rate is unknown.
+    fn serialization(&self, packets: f64) -> u64 {
+        if self.rate > 0.0 { (packets * self.mss * 1e6 / self.rate) as u64 } else { 0 }
     }
 
     fn time(&self, at: Instant) -> Time {
@@ -513,6 +520,10 @@ const MIN_TARGET: Duration = Duration::from_millis(5);
 
 /// Part of the round trip that the target is, on top of that.
 const TARGET_PART: u32 = 8;
+
+/// ...and no fewer packets than that: the round trip may have been measured with a short one, beside which each full
+/// one seems to wait for its own length.
+const TARGET_PACKETS: f64 = 3.0;
 
 /// Packets per round trip and square root of the window in packets...
 const GAIN: f64 = 0.25;

@@ -76,6 +76,17 @@ fn the_target_grows_with_the_round_trip_up_to_its_bound() {
 }
 
 #[test]
+fn the_target_is_three_packets_where_the_link_is_slow() {
+    let mut world = World::new(500);
+    world.round();
+    let mut target = |rate: f64| {
+        world.ebb.rate = rate;
+        world.ebb.target()
+    };
+    assert_eq!([1e9, 150_000.0, 1_000.0].map(&mut target), [15_000, 20_000, 25_000]);
+}
+
+#[test]
 fn an_empty_path_is_filled_and_the_queue_stays_below_the_target() {
     let mut world = World::new(500);
     world.rounds(12);
