@@ -104,10 +104,12 @@ fn two_and_eight_share_alike_on_links_of_a_few_packets_and_on_long_ones() {
     // A latecomer takes the queue that it finds for the path until the path was seen empty.
     for seed in 1..=2 {
         staggered(2, 10, 5, seed);
+        staggered(8, 10, 5, seed);
         staggered(2, 10, 200, seed);
         staggered(8, 10, 30, seed);
         staggered(8, 10, 200, seed);
     }
+    staggered(8, 100, 200, 1);
 }
 
 #[test]

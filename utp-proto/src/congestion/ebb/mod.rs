@@ -18,11 +18,13 @@
 //!   shorter than 0.4 of the round trip on a link with a queue of one bandwidth-delay product; a fixed target
 //!   of 60 or 100 ms is longer than that, and so takes half of the link from CUBIC.
 //! - **Law**: per round trip, `k * sqrt(window)` packets of growth while the queue is below the target, and a
-//!   part of the window proportional to the queue's excess over half the target as decrease, as AIMD with a
-//!   signal of many levels: flows that see the same queue converge to the same window, in a time that grows with
-//!   the square root of the rate instead of with the rate.
+//!   part of the window proportional to the queue's excess over half the target (a quarter, on long round trips)
+//!   as decrease, as AIMD with a signal of many levels: flows that see the same queue converge to the same window, in a
+//!   time that grows with the square root of the rate instead of with the rate.
 //! - **Ebb**: a queue that does not go although the window does is somebody else's: the decrease gets stronger
-//!   every round trip, down to two packets.
+//!   every round trip, down to two packets; on short round trips down to two packets in 25 ms, which are sent as a pair,
+//!   since peers hold back the acknowledgement of a single one. Eight flows of two packets each are three times what
+//!   10 Mbit/s x 5 ms hold.
 //! - **Flood**: when the queue has been short for two round trips, growth is a part of the window that doubles
 //!   with every round trip, up to a doubling of the window: a link left by others is filled within a second or two.
 //! - **Start**: the first burst tells the bottleneck's rate (`train.rs`); the window goes to half of it and
@@ -37,6 +39,7 @@
 //!   it (`company.rs`).
 
 mod company;
+mod drain;
 mod losses;
 mod path;
 mod train;
@@ -45,8 +48,9 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use company::Company;
+use drain::Drain;
 use losses::Losses;
-use path::{Path, noise, short};
+use path::{Path, short};
 use train::Train;
 
 use super::rounds::Rounds;
@@ -130,16 +134,6 @@ enum Mode {
     Dip(f64, u32),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Drain {
-    /// Window and empty round trip before it.
-    back: f64,
-    before: u32,
-    /// Round trips of it, and the empty round trip when the last one began.
-    step: u32,
-    base: u32,
-}
-
 /// When something happened last, if it ever did.
 #[derive(Debug, Clone, Copy, Default)]
 struct Event(Option<NonZeroU64>);
@@ -203,8 +197,14 @@ impl Ebb {
         MIN_PACKETS as f64 * self.mss
     }
 
+    /// Two packets in so much time at least, where the round trip is shorter; the pace sees to it.
+    fn least(&self) -> f64 {
+        let round_trip = (self.path.clear() + self.path.queueing()) as f64;
+        self.min_window() * (round_trip / LEAST_RTT).clamp(LEAST_PART, 1.0)
+    }
+
     fn set(&mut self, cwnd: f64) {
-        self.cwnd = cwnd.clamp(self.min_window(), MAX_WINDOW as f64);
+        self.cwnd = cwnd.clamp(self.least(), MAX_WINDOW as f64);
     }
 
     /// Microseconds.
@@ -214,6 +214,12 @@ impl Ebb {
         }
         let target = micros(MIN_TARGET) + self.path.base() / u64::from(TARGET_PART);
         target.max(self.serialization(TARGET_PACKETS)).min(self.max_target.into())
+    }
+
+    /// Queue from which on the window decreases, microseconds.
+    fn lean(&self) -> u64 {
+        let long = (self.path.base().saturating_sub(LONG) as f64 / LONG as f64).min(1.0);
+        (self.target() as f64 * (0.5 - 0.25 * long)) as u64
     }
 
     /// What the bottleneck takes for so many packets, microseconds; 0 as long as its rate is unknown.
@@ -305,7 +311,7 @@ impl Ebb {
                 self.set(back);
             }
             Mode::Dip(back, rounds) => self.mode = Mode::Dip(back, rounds + 1),
-            _ if queue * 2 <= self.target() => self.calm(now),
+            _ if queue <= self.lean() => self.calm(now),
             _ => self.crowded(queue),
         }
         if self.mode == Mode::Steady && !self.company.is_there() && self.wants_drain(now) {
@@ -332,58 +338,11 @@ impl Ebb {
     /// A round trip with a queue.
     fn crowded(&mut self, queue: u64) {
         (self.low, self.flood) = (0, if self.mode == Mode::Start { self.flood } else { 0.0 });
-        let excess = queue as f64 - self.target() as f64 / 2.0;
+        let excess = queue as f64 - self.lean() as f64;
         let part = DRAIN * excess / (self.path.clear() + queue) as f64;
         self.high = if queue > self.target() { self.high + 1 } else { 0 };
         let stubborn = 1.0 + f64::from(self.high.saturating_sub(PATIENCE)) / 2.0;
         self.set(self.cwnd * (1.0 - (part * stubborn).min(0.5)));
-    }
-
-    fn wants_drain(&self, now: Time) -> bool {
-        let ours = self.round.limited && self.cwnd > DRAIN_LEAST * self.min_window();
-        if ours && self.is_second(now) {
-            return self.drained_at.at().is_none_or(|at| now.0 as f64 >= at.0 as f64 * DRAIN_AGAIN);
-        }
-        let after = if now.0 < DRAIN_EVERY { DRAIN_FIRST } else { DRAIN_EVERY };
-        // What a drain did not show, the next one will not either.
-        let lately = self.drained_at.is_within(now, DRAIN_EVERY);
-        ours && self.high == 0 && !lately && self.path.unconfirmed(now) >= after
-    }
-
-    /// Whether this is a new connection that gets less than its first burst told, with a queue: others were there
-    /// before. It may have taken their queue for the path, and will starve them before it finds out by itself.
-    fn is_second(&self, now: Time) -> bool {
-        let new = (SETTLED * self.path.base()..DRAIN_EVERY).contains(&now.0) && self.low == 0;
-        new && self.delivery(now).is_some_and(|rate| rate < ALL * self.rate)
-    }
-
-    fn drain(&mut self, now: Time) {
-        let (base, queue) = (self.path.base(), self.path.queueing());
-        self.mode = Mode::Drain(Drain { back: self.cwnd, before: base as u32, step: 0, base: base as u32 });
-        self.drained_at = Event::new(now);
-        let depth = (base as f64 / DRAIN_CHEAP as f64).clamp(DRAIN_DEEPEST, DRAIN_DEPTH);
-        self.set(self.cwnd * base as f64 / (base + queue).max(1) as f64 * depth);
-        self.rounds.restart(now);
-    }
-
-    /// A round trip of draining is over: enough, or was there more under the queue?
-    fn drain_more(&mut self, now: Time, drain: Drain) {
-        let base = self.path.base();
-        let then = u64::from(drain.base);
-        let fell = base + noise(then) / 4 < then;
-        let empty = self.path.unconfirmed(now) < 2 * base;
-        // What is seen in the first round trip was sent before it.
-        let seen = drain.step >= 1;
-        let enough = drain.step >= if base < DRAIN_CHEAP / 2 { 3 } else { 1 };
-        if drain.step >= DRAIN_STEPS || (enough && empty && !fell) {
-            self.mode = Mode::Steady;
-            self.set(drain.back * (base as f64 / f64::from(drain.before.max(1))).min(1.0));
-            return;
-        }
-        self.mode = Mode::Drain(Drain { step: drain.step + 1, base: base as u32, ..drain });
-        if seen {
-            self.set(self.cwnd / 2.0);
-        }
     }
 
     fn is_draining(&self) -> bool {
@@ -495,7 +454,8 @@ impl Controller for Ebb {
     }
 
     fn window(&self) -> u64 {
-        self.cwnd as u64
+        // Peers hold back the acknowledgement of a packet that comes alone.
+        self.cwnd.max(self.min_window()) as u64
     }
 
     fn ssthresh(&self) -> u64 {
@@ -538,6 +498,16 @@ const CLOSE: f64 = 2_000.0;
 /// Part of the excess that one round trip takes away: its effect shows after the next one.
 const DRAIN: f64 = 0.5;
 
+/// The decrease begins at half of the target, and on round trips of more microseconds, where it comes seldom, earlier:
+/// at a quarter on those that are twice as long.
+const LONG: u64 = 100_000;
+
+/// Microseconds in which two packets are sent, whatever the queue.
+const LEAST_RTT: f64 = 25_000.0;
+
+/// Part of two packets that the window is at least.
+const LEAST_PART: f64 = 1.0 / 32.0;
+
 /// Round trips above the target after which it is somebody else's queue.
 const PATIENCE: u32 = 4;
 
@@ -566,23 +536,6 @@ const PACE: f64 = 1.25;
 /// After the first burst the window grows at most so many times at once.
 const MAX_JUMP: f64 = 32.0;
 
-/// A drain is due when the empty path was not seen for so many microseconds...
-const DRAIN_EVERY: u64 = 10_000_000;
-
-/// ...or, by a new connection, whose first round trips may have seen the queue of others.
-const DRAIN_FIRST: u64 = 4_000_000;
-
-/// ...or, by one that came second (`is_second`), after so many round trips, when those who were there have begun to
-/// give way, and again after so many times what had passed until the last one.
-const SETTLED: u64 = 12;
-const DRAIN_AGAIN: f64 = 1.7;
-
-/// Who gets less than this part of what the first burst told is not alone.
-const ALL: f64 = 0.8;
-
-/// A window of fewer smallest ones has nothing to give.
-const DRAIN_LEAST: f64 = 1.2;
-
 /// Part of what the bottleneck delivers that is as good as nothing.
 const LITTLE: f64 = 1.0 / 16.0;
 
@@ -591,15 +544,6 @@ const RATE_MEMORY: f64 = 600.0;
 
 /// Round trips of a dip after the first one, which still shows what was sent before it.
 const DIP: u32 = 2;
-
-/// Part of what the path holds that stays in it; less, and for longer, on round trips of fewer microseconds than that,
-/// where it costs little and each packet is a longer part of the queue.
-const DRAIN_DEPTH: f64 = 0.8;
-const DRAIN_DEEPEST: f64 = 0.25;
-const DRAIN_CHEAP: u64 = 60_000;
-
-/// Halvings of one drain.
-const DRAIN_STEPS: u32 = 4;
 
 #[cfg(test)]
 #[path = "tests.rs"]

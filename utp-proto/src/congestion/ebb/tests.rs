@@ -1,4 +1,5 @@
 use super::super::STRETCH;
+use super::drain::DRAIN_FIRST;
 use super::*;
 
 const MSS: u64 = 1000;
@@ -84,6 +85,31 @@ fn the_target_is_three_packets_where_the_link_is_slow() {
         world.ebb.target()
     };
     assert_eq!([1e9, 150_000.0, 1_000.0].map(&mut target), [15_000, 20_000, 25_000]);
+}
+
+#[test]
+fn the_window_shrinks_from_half_of_the_target_on_and_earlier_where_round_trips_are_long() {
+    let lean = |base: u64| {
+        let mut world = World::new(500);
+        world.ebb.path.sample(Time(0), base, None, None, 0);
+        world.ebb.lean()
+    };
+    assert_eq!([80_000, 100_000, 150_000, 200_000, 400_000].map(lean), [7_500, 8_750, 8_906, 6_250, 6_250]);
+}
+
+#[test]
+fn on_short_round_trips_two_packets_in_25_ms_are_left_and_sent_as_a_pair() {
+    let least = |base: u64| {
+        let mut world = World::new(500);
+        world.ebb.path.sample(Time(0), base, None, None, 0);
+        world.ebb.set(0.0);
+        assert_eq!(world.packets(), 2);
+        world.ebb.srtt = base as u32;
+        world.ebb.flood = 0.0;
+        // Bytes per second, without what the pace is faster than the window.
+        world.ebb.pacing_rate().unwrap() as f64 / PACE
+    };
+    assert_eq!([5_000, 20_000, 25_000, 50_000].map(least), [80_000.0, 80_000.0, 80_000.0, 40_000.0]);
 }
 
 #[test]
