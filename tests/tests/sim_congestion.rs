@@ -162,7 +162,7 @@ fn a_life_of_the_default_to_the_last_packet() {
     world.end(theirs, false, Ending::Abort);
     world.run_for(seconds(5));
     look(&mut world);
-    let pinned = [(8_095, 0, 0, 144_463), (8_897, 1, 1, 2_904), (15_699, 1, 1, 143_699)];
+    let pinned = [(8_095, 0, 0, 144_468), (8_897, 1, 1, 2_904), (15_700, 1, 1, 143_852)];
     assert_eq!(seen, pinned, "packets, resends, reductions, window");
 }
 
