@@ -98,6 +98,8 @@ pub struct Ebb {
     initial_packets: u32,
     mss: f64,
     cwnd: f64,
+    /// `cwnd` in whole bytes, two packets at least: asked for before each packet that is sent.
+    window: u64,
     /// Microseconds.
     srtt: u32,
     path: Path,
@@ -167,12 +169,14 @@ impl Ebb {
     #[must_use]
     pub fn new(config: EbbConfig, now: Instant, mss: usize) -> Self {
         let mss = mss as f64;
+        let cwnd = config.initial_packets.max(MIN_PACKETS) as f64 * mss;
         Self {
             started: now,
             max_target: short(micros(config.max_target)),
             initial_packets: short(config.initial_packets),
             mss,
-            cwnd: config.initial_packets.max(MIN_PACKETS) as f64 * mss,
+            cwnd,
+            window: cwnd as u64,
             srtt: 0,
             path: Path::new(),
             rounds: Rounds::default(),
@@ -205,6 +209,8 @@ impl Ebb {
 
     fn set(&mut self, cwnd: f64) {
         self.cwnd = cwnd.clamp(self.least(), MAX_WINDOW as f64);
+        // Peers hold back the acknowledgement of a packet that comes alone.
+        self.window = self.cwnd.max(self.min_window()) as u64;
     }
 
     /// Microseconds.
@@ -287,7 +293,8 @@ impl Ebb {
         if self.losses.end_round() == Some(true)
             && let Some((cwnd, full)) = self.undo.take()
         {
-            (self.cwnd, self.full, self.narrow) = (self.cwnd.max(cwnd), full, Event::default());
+            self.set(self.cwnd.max(cwnd));
+            (self.full, self.narrow) = (full, Event::default());
         }
     }
 
@@ -432,7 +439,8 @@ impl Controller for Ebb {
 
     fn on_spurious_loss(&mut self) {
         if let Some((cwnd, full)) = self.undo.take() {
-            (self.cwnd, self.full) = (self.cwnd.max(cwnd), full);
+            self.set(self.cwnd.max(cwnd));
+            self.full = full;
             (self.reduced_at, self.narrow) = Default::default();
         }
     }
@@ -454,8 +462,7 @@ impl Controller for Ebb {
     }
 
     fn window(&self) -> u64 {
-        // Peers hold back the acknowledgement of a packet that comes alone.
-        self.cwnd.max(self.min_window()) as u64
+        self.window
     }
 
     fn ssthresh(&self) -> u64 {
