@@ -315,10 +315,14 @@ fn several(kind: Kind, jobs: &mut Vec<Job>) {
 
 fn equals(kind: Kind, jobs: &mut Vec<Job>) {
     for (flows, mbit, rtt) in [
+        (2, 1000, 5),
         (2, 1000, 30),
         (2, 1000, 100),
+        (2, 1000, 200),
+        (8, 1000, 5),
         (8, 1000, 30),
         (8, 1000, 100),
+        (8, 1000, 200),
         (2, 100, 5),
         (2, 100, 30),
         (2, 100, 100),
@@ -360,7 +364,7 @@ fn equals(kind: Kind, jobs: &mut Vec<Job>) {
 }
 
 fn short_queue(kind: Kind, jobs: &mut Vec<Job>) {
-    for mbit in [10, 100] {
+    for mbit in [10, 100, 1000] {
         let mut scenario = Scenario::new("", mbit, 100);
         scenario.queue = Queue::Packets(10);
         scenario.flows.push(Flow::new(kind, Duration::ZERO));

@@ -1,3 +1,4 @@
+use super::losses::Losses;
 use super::*;
 use crate::Config;
 use crate::rtt::Rtt;
@@ -278,6 +279,19 @@ fn what_the_peer_cannot_tell_about_is_lost_after_a_time_out_only() {
         assert_eq!(f.out.detect_losses(Time(at), &f.rtt).packets, lost);
         assert_eq!(f.out.in_flight(), (26 - u64::from(lost)) * LEN as u64);
     }
+}
+
+#[test]
+fn what_left_long_ago_does_not_hold_up_the_repair_of_what_is_known_to_be_lost() {
+    let mut f = flight(60);
+    f.out.resend(Time(300_000), seq(0), false);
+    f.ack(Time(400_000), 1, &[]);
+    // The first one beyond the mask is known to be lost, those behind it are not.
+    let mut losses = Losses::default();
+    f.out.mark_lost(seq(34), &mut losses);
+    f.out.trim();
+    assert_eq!(f.out.detect_losses(Time(600_000), &f.rtt).packets, 25);
+    assert_eq!((f.out.in_flight(), f.out.loss_deadline(&f.rtt)), (0, None));
 }
 
 #[test]

@@ -39,16 +39,14 @@ impl Outstanding {
             losses.run = losses.run.max(run);
             self.trim();
         }
-        if self.untold().is_some_and(|packet| now.since(packet.at) >= rtt.plain_rto()) {
-            self.untold_lost(now, rtt.plain_rto(), &mut losses);
-        }
+        self.untold_lost(now, rtt.plain_rto(), &mut losses);
         losses
     }
 
     /// When [`detect_losses`](Self::detect_losses) will find the next loss by age alone.
     pub(crate) fn loss_deadline(&self, rtt: &Rtt) -> Option<Time> {
         let told = self.oldest_overtaken().map(|(_, _, at)| at.plus(self.reorder_timeout(rtt)));
-        let untold = self.untold().map(|packet| packet.at.plus(rtt.plain_rto()));
+        let untold = self.untold().map(|(_, packet)| packet.at.plus(rtt.plain_rto()));
         told.into_iter().chain(untold).min()
     }
 
@@ -64,22 +62,27 @@ impl Outstanding {
         })
     }
 
-    /// The first packet that the peer's masks cannot tell of, if it is in flight and overtaken: only a long time
-    /// speaks against it, and those behind it.
-    fn untold(&self) -> Option<&Sent> {
-        let packet = self.packets.get(usize::from(self.mask_reach) + 1)?;
-        (packet.status == Status::InFlight && self.delivered.is_some_and(|d| packet.tx < d)).then_some(packet)
+    /// A packet in flight and overtaken that the peer's masks cannot tell of, so that only a long time speaks against it:
+    /// the first one of all, or the oldest transmission.
+    fn untold(&self) -> Option<(SeqNr, &Sent)> {
+        let beyond = self.mask_reach + 1;
+        let first = self.packets.get(usize::from(beyond)).map(|packet| (self.una.plus(beyond), packet));
+        let oldest = self.log.front().and_then(|&seq| Some((seq, self.live(seq, self.log_base)?)));
+        let oldest = oldest.filter(|(seq, _)| seq.distance_from(self.una) >= beyond);
+        let overtaken = |packet: &Sent| self.delivered.is_some_and(|delivered| packet.tx < delivered);
+        let counts = |(_, packet): &(SeqNr, &Sent)| packet.status == Status::InFlight && overtaken(packet);
+        first.filter(counts).or(oldest.filter(counts))
     }
 
+    /// What is so old is not in the network any more: counted as in flight, it would hold up the repair of what is
+    /// known to be lost.
     fn untold_lost(&mut self, now: Time, timeout: u64, losses: &mut Losses) {
-        let delivered = self.delivered.unwrap_or(0);
-        for index in usize::from(self.mask_reach) + 1..self.packets.len() {
-            let old = |p: &Sent| p.tx < delivered && now.since(p.at) >= timeout;
-            if self.packets.get(index).is_some_and(|p| p.status == Status::InFlight && old(p)) {
-                self.mark_lost(self.una.plus(index as u16), losses);
-            }
+        while let Some((seq, packet)) = self.untold()
+            && now.since(packet.at) >= timeout
+        {
+            self.mark_lost(seq, losses);
+            self.trim();
         }
-        self.trim();
     }
 
     /// Looks for it once for all: a flight of thousands may lie beyond the peer's masks, before a few packets that
@@ -97,7 +100,8 @@ impl Outstanding {
         let window = (rtt.min() * self.window_quarters / 4).min(rtt.smoothed()).max(MIN_REORDER_WINDOW);
         rtt.current() + window
     }
-    fn mark_lost(&mut self, seq: SeqNr, losses: &mut Losses) {
+
+    pub(super) fn mark_lost(&mut self, seq: SeqNr, losses: &mut Losses) {
         let Some(packet) = self.get_mut(seq) else { return };
         packet.status = Status::Lost;
         let packet = *packet;
