@@ -34,7 +34,7 @@ impl World {
     fn round(&mut self, delay: u32) {
         let mut packets = self.ledbat.window() / MSS as u64;
         if cfg!(miri) {
-            packets = packets.min(200);
+            packets = packets.min(50);
         }
         for _ in 0..packets {
             let ack = self.ack(Some(delay));
