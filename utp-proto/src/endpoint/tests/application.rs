@@ -132,7 +132,7 @@ fn the_figures_of_a_connection_are_those_of_its_path() {
     let ends @ [a, b] = pair.connected();
     let first = pair.at(0, a).stats();
     assert!(first.rtt_var >= Duration::from_millis(9), "half of the first sample: {:?}", first.rtt_var);
-    pair.transfer(ends, if cfg!(miri) { 100_000 } else { 1_000_000 }, Duration::from_secs(60));
+    pair.transfer(ends, if cfg!(miri) { 50_000 } else { 1_000_000 }, Duration::from_secs(60));
     pair.run(Duration::from_millis(50));
     let (sender, receiver) = (pair.at(0, a).stats(), pair.at(1, b).stats());
     assert!(sender.min_rtt == Duration::from_millis(20) && sender.rtt >= sender.min_rtt);
