@@ -126,7 +126,9 @@ impl Pair {
         let mut buf = vec![0; 16 << 10];
         while read < total {
             while written < total {
-                let chunk: Vec<u8> = (written..total.min(written + 10_000)).map(pattern).collect();
+                // A little more than fits: Miri needs its time for each byte.
+                let len = (self.at(0, a).writable() + 1).min(10_000);
+                let chunk: Vec<u8> = (written..total.min(written + len)).map(pattern).collect();
                 match self.at(0, a).write(&chunk) {
                     Ok(n) => written += n,
                     Err(WriteError::Blocked) => break,
