@@ -15,6 +15,7 @@ objects=()
 for test in "${tests[@]}"; do
   binary=$(cargo +nightly test --no-run -p utp-tests --no-default-features --test "$test" 2>&1 |
     sed -n 's/.*Executable.*(\(.*\))$/\1/p')
+  binary=$(realpath "$binary") # cargo names it relative to where it was called
   # Run where cargo would run it.
   (cd tests && FUZZ_CORPUS=${CORPUS:-} LLVM_PROFILE_FILE="$out/profiles/$test-%p.profraw" "$binary" >&2)
   objects+=(-object "$binary")

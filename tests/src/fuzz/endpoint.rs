@@ -99,6 +99,7 @@ pub fn endpoint(data: &[u8]) {
         us: Watched::new(settings.config(), settings.0),
         peers: BTreeMap::new(),
         trusted: BTreeSet::new(),
+        opened: 0,
     };
     for _ in 0..ACTIONS {
         let Ok(action) = u.arbitrary() else { break };
@@ -126,6 +127,8 @@ struct Internet {
     peers: BTreeMap<SocketAddr, Peer>,
     /// Addresses that a connection was opened to, or came from.
     trusted: BTreeSet<SocketAddr>,
+    /// Connections that there had been when that was brought up to date.
+    opened: usize,
 }
 
 impl Internet {
@@ -171,12 +174,15 @@ impl Internet {
     }
 
     fn check(&mut self) {
-        for index in 0..self.us.live.len() {
-            let handle = self.us.live[index].handle;
-            let connection = self.us.endpoint.connection(handle).expect("live");
-            self.us.live[index].look(&connection);
-            self.trusted.insert(connection.remote_addr());
+        let opened = self.us.opened();
+        for app in &self.us.live {
+            let connection = self.us.endpoint.connection(app.handle).expect("live");
+            app.look(&connection);
+            if opened > self.opened {
+                self.trusted.insert(connection.remote_addr());
+            }
         }
+        self.opened = opened;
         for (to, datagram) in self.us.sent.drain(..) {
             let peer = self.peers.entry(to).or_default();
             peer.bytes_out += datagram.len();

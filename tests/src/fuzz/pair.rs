@@ -203,8 +203,7 @@ impl Net {
             for end in &mut self.ends {
                 for at in 0..end.live.len() {
                     end.call(at, Call::Finish);
-                    end.call(at, Call::Read(1 << 20));
-                    end.call(at, Call::Read(1));
+                    end.read_all(at);
                 }
             }
             self.settle();

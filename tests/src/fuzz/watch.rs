@@ -109,6 +109,11 @@ impl Watched {
         self.live.push(App::new(handle));
     }
 
+    /// How many connections there have been.
+    pub(super) fn opened(&self) -> usize {
+        self.known.len()
+    }
+
     /// Whether a handle was ever given out.
     pub(super) fn is_known(&self, handle: ConnectionHandle) -> bool {
         self.known.contains_key(&handle)
@@ -206,6 +211,18 @@ impl Watched {
             }
             Call::Look => app.look(&connection),
         }
+    }
+
+    /// The application reads until there is nothing, and asks once more.
+    pub(super) fn read_all(&mut self, at: usize) {
+        while self.readable(at) > 0 {
+            self.call(at, Call::Read(64 << 10));
+        }
+        self.call(at, Call::Read(1));
+    }
+
+    fn readable(&mut self, at: usize) -> usize {
+        self.endpoint.connection(self.live[at].handle).expect("live").readable()
     }
 
     /// Every handle that was ever given out is as good as it should be.
