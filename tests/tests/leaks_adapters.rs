@@ -126,7 +126,8 @@ fn config() -> SocketConfig {
 }
 
 /// Goes through `scenario` until less is left by it than an allocation for every fourth connection. A few times, at most:
-/// tables and spare blocks grow to what they need, and threads and runtimes have a life of their own.
+/// tables and spare blocks grow to what they need, and threads and runtimes have a life of their own. (A list that grows is
+/// one allocation all the time: `leaks_core` sees those of the core.)
 async fn leaves_nothing<A: Faulty>(scenario: impl AsyncFn(&Pair<A>)) {
     let pair = Pair::<A>::new().await;
     let mut left = Vec::new();

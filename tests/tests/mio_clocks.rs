@@ -1,5 +1,6 @@
 //! Clocks that jump, and machines that sleep, under mio: times are the caller's there, so a test can make up what it
 //! likes. Real sockets on the loopback, on which a datagram has arrived by the time that it was sent.
+#![cfg(target_os = "linux")]
 
 use std::time::{Duration, Instant};
 
