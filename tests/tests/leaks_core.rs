@@ -350,7 +350,9 @@ fn a_peer_that_is_killed_and_comes_back_at_its_address() {
         // Its memory went with it; the new one has as much as the one before it had.
         net.restarts = net.restarts.wrapping_add(1);
         net.ends[1] = Endpoint::new(Arc::clone(&net.config), [net.restarts; 32], net.now);
-        net.each(0, &dialed, |connection| drop(connection.write(&[7; 100])));
+        net.each(0, &dialed, |connection| {
+            let _ = connection.write(&[7; 100]);
+        });
         net.until(Duration::from_secs(10), |net| net.ends[0].open_connections() == 0);
         transfer(net);
     });
