@@ -10,6 +10,8 @@ pub mod congestion;
 #[cfg(feature = "interop")]
 pub mod core_bench;
 pub mod counting;
+#[cfg(all(feature = "interop", target_os = "linux"))]
+pub mod faults;
 pub mod fuzz;
 #[cfg(feature = "interop")]
 pub mod interop;

@@ -1,360 +1,320 @@
-//! Faults of the system under a socket: errors of every kind from its calls, buffers that overflow, devices of small
-//! MTU, a peer that dies and comes back. No byte is lost or altered, no connection gets stuck, nothing is left behind.
+//! Faults of the system under the sockets of every adapter: errors of every kind from its calls, buffers that overflow,
+//! devices of small MTU, clocks that are set, a peer that dies and comes back. No byte is lost or altered, no
+//! connection gets stuck. What is left behind: `leaks_adapters`. Clocks of mio: `mio_clocks`.
 #![cfg(target_os = "linux")]
 
-use std::future::{Future, poll_fn};
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng, SeedableRng};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::UdpSocket;
-use utp_driver::runtime::{self, AsyncUdpSocket, Direction, Runtime};
-use utp_driver::{SocketStats, StreamHandle, hub};
-use utp_tests::conformance::{LIMIT, within};
-use utp_tests::counting::{self, Counting};
-use utp_tests::interop::pattern::{Checker, Pattern};
-use utp_tokio::{Config, SocketConfig, UtpSocket, UtpStream};
+use futures_util::future::{join, join_all};
+use nix::libc;
+use utp_driver::{SocketConfig, SocketStats};
+use utp_tests::conformance::tools::{connection, expect_end, loopback, receive, send, until, write_all};
+use utp_tests::conformance::{Adapter, LIMIT, within};
+use utp_tests::faults::{ERRORS, Failing, Faulty, Injector};
+use utp_tests::interop::pattern::Pattern;
+use utp_tokio::Config;
 
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-/// Allocations are the process's, and so is the seed of what goes wrong: one test at a time.
-static ALONE: Mutex<()> = Mutex::new(());
-
-/// Runs `test` with nobody else around.
-fn alone<T>(test: impl Future<Output = T> + Send + 'static) {
-    let guard = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-    within(LIMIT, || {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        runtime.block_on(test);
-    });
-    drop(guard);
-}
-
-/// Tokio with sockets whose calls fail.
-struct Unreliable;
-
-/// Whether calls fail now. Not before a connection is open: a host that cannot be reached ends an attempt.
-static FAILING: AtomicBool = AtomicBool::new(false);
-/// Whether the network is down: every call fails.
-static DOWN: AtomicBool = AtomicBool::new(false);
-static SEED: AtomicU64 = AtomicU64::new(0);
-static INJECTED: AtomicU64 = AtomicU64::new(0);
-
-struct Socket {
-    socket: UdpSocket,
-    faults: Mutex<Faults>,
-}
-
-struct Faults {
-    random: ChaCha8Rng,
-    /// Calls that fail in a row from now on, and how.
-    row: u32,
-    errno: i32,
-}
-
-impl Faults {
-    /// The error of the next call, if it fails: one call in eight begins a row of one to 16 failures of a kind.
-    fn next(&mut self) -> Option<io::Error> {
-        if DOWN.load(Ordering::Relaxed) {
-            INJECTED.fetch_add(1, Ordering::Relaxed);
-            return Some(io::Error::from_raw_os_error(nix::libc::ENETDOWN));
+macro_rules! on_every_adapter {
+    ($($case:ident)*) => {
+        on_every_adapter! { on_tokio Tokio tokio [$($case)*] }
+        on_every_adapter! { on_async_std AsyncStd async_std [$($case)*] }
+        on_every_adapter! { on_mio Mio mio [$($case)*] }
+    };
+    ($module:ident $adapter:ident $from:ident [$($case:ident)*]) => {
+        mod $module {
+            $(
+                #[test]
+                fn $case() {
+                    use utp_tests::conformance::$from::$adapter;
+                    super::run(super::$case::<$adapter>());
+                }
+            )*
         }
-        if !FAILING.load(Ordering::Relaxed) {
-            return None;
+    };
+}
+
+on_every_adapter! {
+    errors_of_every_kind_lose_no_byte
+    each_kind_of_error_by_itself_loses_no_byte
+    storms_of_calls_that_would_block_lose_no_byte
+    a_network_that_is_down_for_a_while_and_comes_back_loses_no_byte
+    a_connection_can_be_opened_and_ended_while_calls_fail
+    clocks_that_are_set_under_way_lose_no_byte
+    a_receive_buffer_of_a_few_packets_is_survived
+    a_peer_that_dies_and_comes_back_on_its_port_resets_the_old_connection_and_takes_a_new_one
+    over_loopbacks_of_any_mtu
+}
+
+fn run(test: impl Future<Output = ()> + Send + 'static) {
+    within(LIMIT, || runtime(2).block_on(async { tokio::spawn(test).await.expect("a test that ends well") }));
+}
+
+fn runtime(threads: usize) -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build().unwrap()
+}
+
+/// Two sockets whose calls can be made to fail.
+struct Pair<A: Adapter> {
+    sockets: [A::Socket; 2],
+    injectors: [Arc<Injector>; 2],
+}
+
+impl<A: Faulty> Pair<A> {
+    async fn new(seed: u64, config: SocketConfig) -> Self {
+        let injectors = [2 * seed, 2 * seed + 1].map(Injector::new);
+        let bind = injectors.each_ref().map(|injector| A::bind(loopback(), injector.under(config.clone())));
+        let [server, client] = bind;
+        let sockets = [server.await.expect("bind"), client.await.expect("bind")];
+        for (socket, injector) in sockets.iter().zip(&injectors) {
+            A::attach(socket, injector);
         }
-        if self.row == 0 {
-            if !self.random.next_u32().is_multiple_of(8) {
-                return None;
-            }
-            self.row = 1 + self.random.next_u32() % 16;
-            self.errno = ERRORS[self.random.next_u32() as usize % ERRORS.len()];
-        }
-        self.row -= 1;
-        INJECTED.fetch_add(1, Ordering::Relaxed);
-        Some(io::Error::from_raw_os_error(self.errno))
+        Self { sockets, injectors }
+    }
+
+    fn set(&self, failing: Failing) {
+        self.injectors.iter().for_each(|injector| injector.set(failing));
+    }
+
+    fn injected(&self) -> u64 {
+        self.injectors.iter().map(|injector| injector.injected()).sum()
+    }
+
+    /// One connection, with a stream each way, while calls fail.
+    async fn exchange(&self, failing: Failing, length: usize) {
+        let [server, client] = &self.sockets;
+        let (accepted, connected) = connection::<A, A>(server, client).await;
+        // Not before: a host that cannot be reached ends an attempt.
+        self.set(failing);
+        let one = A::spawn(both_ways::<A>(accepted, 1, 2, length));
+        let other = A::spawn(both_ways::<A>(connected, 2, 1, length));
+        join(one, other).await;
+        self.set(Failing::Nothing);
     }
 }
 
-impl std::os::fd::AsFd for Socket {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
+/// Whoever has got all there is waits for longer than usual for repetitions: the last acknowledgements may fail many times.
+fn config() -> SocketConfig {
+    let mut config = Config::default();
+    config.linger(Duration::from_secs(60)).expect("a time");
+    config.into()
 }
 
-impl runtime::UdpSocket for Socket {
-    fn try_io<R>(&self, direction: Direction, operation: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-        if let Some(error) = self.faults.lock().unwrap().next() {
-            return Err(error);
-        }
-        let interest = match direction {
-            Direction::Read => Interest::READABLE,
-            Direction::Write => Interest::WRITABLE,
-        };
-        self.socket.try_io(interest, operation)
-    }
-}
-
-impl AsyncUdpSocket for Socket {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_recv_ready(cx)
-    }
-
-    fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_send_ready(cx)
-    }
-}
-
-struct Timer(Pin<Box<tokio::time::Sleep>>);
-
-impl runtime::Timer for Timer {
-    fn reset(&mut self, deadline: Instant) {
-        self.0.as_mut().reset(deadline.into());
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl Runtime for Unreliable {
-    type Socket = Socket;
-    type Timer = Timer;
-
-    fn now() -> Instant {
-        tokio::time::Instant::now().into_std()
-    }
-
-    fn register(socket: std::net::UdpSocket) -> io::Result<Socket> {
-        let random = ChaCha8Rng::seed_from_u64(SEED.fetch_add(1, Ordering::Relaxed));
-        let faults = Mutex::new(Faults { random, row: 0, errno: 0 });
-        Ok(Socket { socket: UdpSocket::from_std(socket)?, faults })
-    }
-
-    fn timer() -> Timer {
-        Timer(Box::pin(tokio::time::sleep(Duration::ZERO)))
-    }
-
-    fn spawn(driver: impl Future<Output = ()> + Send + 'static) {
-        tokio::spawn(driver);
-    }
-}
-
-/// Sends one stream of `length` bytes, and receives and checks another.
-async fn exchange(stream: StreamHandle<Socket>, out: u64, back: u64, length: usize) {
+/// Sends one stream of `length` bytes, and receives and checks another, to the end of both.
+async fn both_ways<A: Adapter>(stream: A::Stream, out: u64, back: u64, length: usize) {
+    let (mut reader, mut writer) = A::split(stream);
     let writing = async {
-        let mut data = vec![0; length];
-        Pattern::new(out).fill(&mut data);
-        let mut data = bytes::Bytes::from(data);
-        stream.write_all_bytes(&mut data).await.expect("write");
-        stream.finish().expect("finish");
-        stream.acked().await.expect("delivery");
+        send::<A>(&mut writer, out, length).await;
+        A::finish(&mut writer).await.expect("finish");
+        A::acked(A::stream(&writer)).await.expect("delivery");
+        writer
     };
     let reading = async {
-        let mut checker = Checker::new(back, length as u64);
-        let mut buf = Vec::with_capacity(64 << 10);
-        while poll_fn(|cx| stream.poll_read(cx, &mut buf)).await.expect("read") > 0 {
-            checker.feed(&buf).expect("what was sent");
-            buf.clear();
-        }
-        assert!(checker.complete(), "{} bytes are missing", checker.left());
+        receive::<A>(&mut reader, back, length).await;
+        expect_end::<A>(&mut reader).await;
     };
-    tokio::join!(writing, reading);
-    stream.closed().await;
+    let (writer, ()) = join(writing, reading).await;
+    let ending = A::closed(A::stream(&writer)).await;
+    assert!(ending.is_delivered(), "{ending:?}");
 }
 
-#[test]
-fn errors_of_every_kind_lose_no_byte() {
-    alone(async {
-        let (mut seen, mut receive_errors) = (SocketStats::default(), 0);
-        for seed in 0..SEEDS {
-            SEED.store(2 * seed, Ordering::Relaxed);
-            println!("seed {seed}");
-            let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-            let config = SocketConfig::default();
-            let [server, client] = [(); 2].map(|()| hub::bind::<Unreliable>(any, &config).unwrap());
-            let connecting = client.connect(server.local_addr());
-            let (accepted, connected) = tokio::join!(server.accept(), connecting);
-            FAILING.store(true, Ordering::Relaxed);
-            let one = tokio::spawn(exchange(accepted.unwrap(), 1, 2, LENGTH));
-            let other = tokio::spawn(exchange(connected.unwrap(), 2, 1, LENGTH));
-            one.await.expect("one side");
-            other.await.expect("the other side");
-            FAILING.store(false, Ordering::Relaxed);
-            for socket in [&server, &client] {
-                let stats = socket.stats();
-                receive_errors += stats.receive.receive_errors;
-                seen.send.send_blocked += stats.send.send_blocked;
-                seen.send.datagrams_dropped += stats.send.datagrams_dropped;
-                seen.send.send_too_big += stats.send.send_too_big;
-                seen.send.send_unreachable += stats.send.send_unreachable;
+async fn errors_of_every_kind_lose_no_byte<A: Faulty>() {
+    let (mut seen, mut injected) = (BTreeMap::new(), 0);
+    for seed in 0..SEEDS {
+        println!("seed {seed}");
+        let pair = Pair::<A>::new(seed, config()).await;
+        pair.exchange(Failing::Rows(ERRORS), LENGTH).await;
+        injected += pair.injected();
+        for socket in &pair.sockets {
+            for (name, count) in counters(&A::socket_stats(socket)) {
+                *seen.entry(name).or_insert(0) += count;
             }
-            // And the sockets are as good as new.
-            let connecting = client.connect(server.local_addr());
-            let (accepted, connected) = tokio::join!(server.accept(), connecting);
-            let sides = [(accepted.unwrap(), 3, 4), (connected.unwrap(), 4, 3)];
-            let [one, other] = sides.map(|(stream, out, back)| exchange(stream, out, back, 10_000));
-            tokio::join!(one, other);
         }
-        println!(
-            "{} errors injected, {receive_errors} of receiving, {:?}",
-            INJECTED.load(Ordering::Relaxed),
-            seen.send
-        );
-        let counted = [
-            receive_errors,
-            seen.send.send_blocked,
-            seen.send.datagrams_dropped,
-            seen.send.send_too_big,
-            seen.send.send_unreachable,
-        ];
-        assert!(counted.iter().all(|count| *count > 0), "some kind was not counted: {counted:?}");
+        // And the sockets are as good as new.
+        pair.exchange(Failing::Nothing, 10_000).await;
+    }
+    println!("{injected} errors injected, {seen:?}");
+    assert!(seen.values().all(|count| *count > 0), "some kind was not counted: {seen:?}");
+}
+
+fn counters(stats: &SocketStats) -> [(&'static str, u64); 5] {
+    let SocketStats { send, receive, .. } = stats;
+    [
+        ("receive errors", receive.receive_errors),
+        ("blocked", send.send_blocked),
+        ("dropped", send.datagrams_dropped),
+        ("too big", send.send_too_big),
+        ("unreachable", send.send_unreachable),
+    ]
+}
+
+async fn each_kind_of_error_by_itself_loses_no_byte<A: Faulty>() {
+    let kinds = ERRORS.chunks(1).enumerate().map(async |(number, errno)| {
+        let pair = Pair::<A>::new(100 + number as u64, config()).await;
+        pair.exchange(Failing::Rows(errno), 100_000).await;
+        println!("{}: {} injected", io::Error::from_raw_os_error(errno[0]), pair.injected());
+        assert!(pair.injected() > 0);
     });
+    join_all(kinds).await;
+}
+
+async fn storms_of_calls_that_would_block_lose_no_byte<A: Faulty>() {
+    let pair = Pair::<A>::new(200, config()).await;
+    // Datagrams of the application's own go the same way.
+    let [server, client] = &pair.sockets;
+    let foreign = async {
+        let to = A::local_addr(server);
+        for number in 0..50 {
+            A::send_to(client, &[b'd', number], to).await.expect("send");
+            let mut buf = [0; 8];
+            let (len, _) = A::recv_from(server, &mut buf).await.expect("receive");
+            assert_eq!(buf[..len], [b'd', number]);
+        }
+    };
+    join(pair.exchange(Failing::Storms(libc::EAGAIN), LENGTH), foreign).await;
+    let blocked = pair.injectors.each_ref().map(|injector| injector.blocked());
+    println!("{blocked:?} calls would have blocked");
+    assert!(blocked.iter().all(|count| *count > 100));
 }
 
 /// Until time-outs have failed a few times, in the middle of a transfer in both directions.
-#[test]
-fn a_network_that_is_down_for_a_while_and_comes_back_loses_no_byte() {
-    alone(async {
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let config = SocketConfig::default();
-        let [server, client] = [(); 2].map(|()| hub::bind::<Unreliable>(any, &config).unwrap());
-        let (accepted, connected) = tokio::join!(server.accept(), client.connect(server.local_addr()));
-        let sides = [(accepted.unwrap(), 1, 2), (connected.unwrap(), 2, 1)];
-        let [one, other] =
-            sides.map(|(stream, out, back)| tokio::spawn(exchange(stream, out, back, 8 * LENGTH)));
-        let received = || server.stats().endpoint.datagrams_received;
-        while received() < 500 {
-            tokio::task::yield_now().await;
-        }
+async fn a_network_that_is_down_for_a_while_and_comes_back_loses_no_byte<A: Faulty>() {
+    let pair = Pair::<A>::new(300, config()).await;
+    let [server, client] = &pair.sockets;
+    let (accepted, connected) = connection::<A, A>(server, client).await;
+    let one = A::spawn(both_ways::<A>(accepted, 1, 2, 8 * LENGTH));
+    let other = A::spawn(both_ways::<A>(connected, 2, 1, 8 * LENGTH));
+    let outage = async {
+        until::<A>(|| A::socket_stats(server).endpoint.datagrams_received > 500).await;
         let started = Instant::now();
-        let unreachable = || [&server, &client].map(|socket| socket.stats().send.send_unreachable);
-        DOWN.store(true, Ordering::Relaxed);
-        while unreachable().iter().any(|count| *count < 3) {
-            tokio::task::yield_now().await;
-        }
-        DOWN.store(false, Ordering::Relaxed);
+        let unreachable =
+            || pair.sockets.each_ref().map(|socket| A::socket_stats(socket).send.send_unreachable);
+        pair.set(Failing::Everything(libc::ENETDOWN));
+        until::<A>(|| unreachable().iter().all(|count| *count >= 3)).await;
+        pair.set(Failing::Nothing);
         println!("{:?} sends failed, in {:?}", unreachable(), started.elapsed());
-        one.await.expect("one side");
-        other.await.expect("the other side");
-    });
+    };
+    join(outage, join(one, other)).await;
 }
 
-async fn bind(config: SocketConfig) -> UtpSocket {
-    UtpSocket::bind_with("127.0.0.1:0", config).await.expect("bind")
+/// Errors that say nothing of the peer's host: those would end an attempt, and rightly so.
+async fn a_connection_can_be_opened_and_ended_while_calls_fail<A: Faulty>() {
+    const HARMLESS: &[i32] =
+        &[libc::EAGAIN, libc::ENOBUFS, libc::ENOMEM, libc::EINTR, libc::EPERM, libc::EMSGSIZE];
+    for seed in 0..8 {
+        let pair = Pair::<A>::new(400 + seed, config()).await;
+        pair.set(Failing::Some(HARMLESS));
+        let [server, client] = &pair.sockets;
+        let streams = (0..4).map(|_| async {
+            let (accepted, connected) =
+                join(A::accept(server), A::connect(client, A::local_addr(server))).await;
+            let (accepted, connected) = (accepted.expect("accept").0, connected.expect("connect"));
+            // Whichever two they are: all say the same.
+            join(both_ways::<A>(accepted, 1, 2, 3_000), both_ways::<A>(connected, 2, 1, 3_000)).await;
+        });
+        join_all(streams).await;
+        assert!(pair.injected() > 0);
+    }
 }
 
-/// One stream of `length` bytes from `client` to `server`.
-async fn transfer(server: &UtpSocket, client: &UtpSocket, length: usize) {
-    let to = server.local_addr();
+/// The clock of the machine, that is, by which the kernel says when datagrams arrived: forward, back, by more than
+/// anybody would believe and by less.
+async fn clocks_that_are_set_under_way_lose_no_byte<A: Faulty>() {
+    const SECOND: i64 = 1_000_000_000;
+    let pair = Pair::<A>::new(500, config()).await;
+    let [server, client] = &pair.sockets;
+    let (accepted, connected) = connection::<A, A>(server, client).await;
+    let length = 8 * LENGTH;
+    let (mut reader, mut writer) = A::split(connected);
+    let mut data = vec![0; length];
+    Pattern::new(7).fill(&mut data);
+    let steps = [0, 1, -1, 20, -20, 28_800, -28_800].map(|seconds| seconds * SECOND);
+    let small = [SECOND / 2, SECOND - 1, -SECOND / 2, SECOND / 1_000];
+    let pieces = data.chunks(length.div_ceil(steps.len() + small.len()));
     let sending = async {
-        let mut stream = client.connect(to).await.expect("connect");
-        let mut data = vec![0; length];
-        Pattern::new(5).fill(&mut data);
-        stream.write_all(&data).await.expect("write");
-        stream.shutdown().await.expect("finish");
-        assert_eq!(stream.read(&mut [0]).await.expect("the end"), 0);
+        for (piece, step) in pieces.zip(steps.into_iter().chain(small)) {
+            pair.injectors[0].set_clock(step);
+            pair.injectors[1].set_clock(-step);
+            write_all::<A>(&mut writer, piece).await.expect("write");
+            A::acked(A::stream(&writer)).await.expect("delivery");
+            let stats = A::stats(A::stream(&writer));
+            println!("set by {step} ns: round trip {:?}, window {}", stats.rtt, stats.cwnd);
+        }
+        A::finish(&mut writer).await.expect("finish");
+        expect_end::<A>(&mut reader).await;
     };
     let receiving = async {
-        let (mut stream, _) = server.accept().await.expect("accept");
-        let mut checker = Checker::new(5, length as u64);
-        let mut buf = vec![0; 64 << 10];
-        loop {
-            match stream.read(&mut buf).await.expect("read") {
-                0 => break,
-                read => checker.feed(&buf[..read]).expect("what was sent"),
-            }
-        }
-        assert!(checker.complete(), "{} bytes are missing", checker.left());
-        stream.shutdown().await.expect("finish");
-        stream.closed().await;
+        let (mut reader, writer) = A::split(accepted);
+        receive::<A>(&mut reader, 7, length).await;
+        expect_end::<A>(&mut reader).await;
+        drop(writer);
     };
-    tokio::join!(sending, receiving);
+    join(sending, receiving).await;
 }
 
-#[test]
-fn a_receive_buffer_of_a_few_packets_is_survived() {
-    alone(async {
-        let mut config = SocketConfig::default();
-        config.receive_buffer(Some(1)); // the system makes it its least
-        let (server, client) = (bind(config.clone()).await, bind(config).await);
-        assert!(server.buffer_sizes().receive < 16 << 10, "{:?}", server.buffer_sizes());
-        transfer(&server, &client, 1 << 20).await;
-    });
+async fn a_receive_buffer_of_a_few_packets_is_survived<A: Faulty>() {
+    let mut config = config();
+    config.receive_buffer(Some(1)); // the system makes it its least
+    let pair = Pair::<A>::new(600, config).await;
+    for socket in &pair.sockets {
+        assert!(A::buffer_sizes(socket).receive < 16 << 10, "{:?}", A::buffer_sizes(socket));
+    }
+    pair.exchange(Failing::Nothing, 1 << 19).await;
+    // And while calls fail besides.
+    pair.exchange(Failing::Rows(ERRORS), 100_000).await;
 }
 
-#[test]
-fn a_peer_that_dies_and_comes_back_on_its_port_resets_the_old_connection_and_takes_a_new_one() {
-    alone(async {
-        let dies =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let config = SocketConfig::default();
-        let server = dies.spawn(async move { hub::bind::<Unreliable>(any, &config).unwrap() }).await.unwrap();
-        let to = server.local_addr();
-        let client = bind(SocketConfig::default()).await;
-        let (accepted, connected) = tokio::join!(server.accept(), client.connect(to));
-        let mut connected: UtpStream = connected.unwrap();
-        connected.write_all(b"it arrives").await.unwrap();
-        connected.acked().await.unwrap();
-        // As if its process were killed: no word of farewell, and the port is free.
-        DOWN.store(true, Ordering::Relaxed);
-        let gone = tokio::task::spawn_blocking(move || dies.shutdown_timeout(LIMIT));
-        gone.await.unwrap();
-        drop((accepted, server));
-        DOWN.store(false, Ordering::Relaxed);
-        let server = loop {
-            match UtpSocket::bind(to).await {
-                Ok(server) => break server,
-                Err(error) => assert_eq!(error.kind(), io::ErrorKind::AddrInUse),
-            }
-            tokio::task::yield_now().await;
-        };
-        connected.write_all(b"to nobody").await.unwrap();
-        let error = connected.read(&mut [0; 8]).await.expect_err("the old connection is over");
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        transfer(&server, &client, 100_000).await;
-    });
-}
+/// The peer is a tokio runtime that is shut down: any adapter can be at the end that lives on, and take over the port.
+async fn a_peer_that_dies_and_comes_back_on_its_port_resets_the_old_connection_and_takes_a_new_one<
+    A: Faulty,
+>() {
+    use utp_tests::conformance::tokio::Tokio;
 
-#[test]
-fn connections_that_have_ended_leave_no_allocation() {
-    alone(async {
-        let mut config = Config::default();
-        config.linger(Duration::from_millis(100)).unwrap();
-        let (server, client) = (bind(config.clone().into()).await, bind(config.into()).await);
-        let mut left = 1;
-        let mut before: Option<i64> = None;
-        // The first rounds fill tables that stay.
-        for _ in 0..ROUNDS {
-            for _ in 0..CONNECTIONS {
-                transfer(&server, &client, 20_000).await;
-            }
-            server.idle().await.unwrap();
-            client.idle().await.unwrap();
-            let alive = counting::alive();
-            let Some(before) = before.replace(alive) else { continue };
-            left = alive - before;
-            println!("{CONNECTIONS} connections left {left} allocations");
-            if left <= 0 {
-                break;
-            }
+    let dies = runtime(1);
+    let injector = Injector::new(700);
+    let config = injector.under(SocketConfig::default());
+    let server = dies.spawn(Tokio::bind(loopback(), config)).await.unwrap().expect("bind");
+    let to = server.local_addr();
+    let client = A::bind(loopback(), SocketConfig::default()).await.expect("bind");
+    let (accepted, connected) = connection::<Tokio, A>(&server, &client).await;
+    let (mut reader, mut writer) = A::split(connected);
+    write_all::<A>(&mut writer, b"it arrives").await.expect("write");
+    A::acked(A::stream(&writer)).await.expect("delivery");
+    // As if its process were killed: no word of farewell, and the port is free.
+    injector.set(Failing::Everything(libc::ENETDOWN));
+    let gone = tokio::task::spawn_blocking(move || dies.shutdown_timeout(LIMIT));
+    gone.await.expect("the end of a runtime");
+    drop((accepted, server));
+    let server = loop {
+        match A::bind(to, SocketConfig::default()).await {
+            Ok(server) => break server,
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::AddrInUse),
         }
-        assert!(left <= 0, "{left} allocations are left by {CONNECTIONS} connections, every time");
-    });
+        A::pause().await;
+    };
+    write_all::<A>(&mut writer, b"to nobody").await.expect("write");
+    let error = A::read(&mut reader, &mut [0; 8]).await.expect_err("the old connection is over");
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    let (accepted, connected) = connection::<A, A>(&server, &client).await;
+    join(both_ways::<A>(accepted, 1, 2, 100_000), both_ways::<A>(connected, 2, 1, 100_000)).await;
 }
 
-/// Runs [`over_a_device_of_small_mtu`] where the loopback is one: in a network namespace of its own, if that is
-/// allowed here.
+/// By itself over the one that this machine has; within [`devices_of_small_mtu_are_served`] over small ones.
+async fn over_loopbacks_of_any_mtu<A: Faulty>() {
+    let pair = Pair::<A>::new(800, config()).await;
+    pair.exchange(Failing::Nothing, 1 << 20).await;
+    let mtu: u64 = std::fs::read_to_string("/sys/class/net/lo/mtu").unwrap().trim().parse().unwrap();
+    let stats = A::socket_stats(&pair.sockets[1]);
+    println!("MTU {mtu}: {:?}", stats.send);
+    let least = (1 << 20) / mtu;
+    assert!(stats.endpoint.datagrams_sent > least, "packets were larger than the device takes");
+}
+
+/// Runs [`over_loopbacks_of_any_mtu`] in network namespaces of its own, if that is allowed here.
 #[test]
 fn devices_of_small_mtu_are_served() {
     let within = |script: &str| Command::new("unshare").args(["-rn", "sh", "-c", script]).output();
@@ -364,55 +324,22 @@ fn devices_of_small_mtu_are_served() {
     }
     let test = std::env::current_exe().unwrap();
     for mtu in [1280, 576] {
-        let test = test.display();
-        let name = "over_a_device_of_small_mtu --exact --ignored";
-        let output = within(&format!("ip link set lo mtu {mtu} up && exec {test} {name}")).unwrap();
+        // A mount namespace as well: what /sys shows is the network's that it was mounted in.
+        let run = format!(
+            "ip link set lo mtu {mtu} up && exec unshare -m sh -c \
+             'mount -t sysfs sysfs /sys && exec {} over_loopbacks_of_any_mtu --nocapture'",
+            test.display()
+        );
+        let output = within(&run).unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && text.contains("1 passed"), "{mtu}: {text}");
+        let passed = text.contains("3 passed") && text.matches(&format!("MTU {mtu}")).count() == 3;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && passed, "{mtu}: {text} {errors}");
     }
 }
-
-#[test]
-#[ignore = "for `devices_of_small_mtu_are_served`, in a namespace of its own"]
-fn over_a_device_of_small_mtu() {
-    alone(async {
-        let (server, client) = (bind(SocketConfig::default()).await, bind(SocketConfig::default()).await);
-        transfer(&server, &client, 2 << 20).await;
-        let stats = client.stats();
-        println!("{stats:?}");
-        assert!(
-            stats.endpoint.datagrams_sent > (2 << 20) / 1280,
-            "packets were larger than the device takes"
-        );
-    });
-}
-
-/// What calls of sockets say on Linux: refused and reset (ICMP about an earlier datagram), not now, no buffers, no
-/// memory, too big, unreachable, interrupted, down, forbidden.
-const ERRORS: [i32; 12] = {
-    use nix::libc;
-    [
-        libc::ECONNREFUSED,
-        libc::ECONNRESET,
-        libc::EAGAIN,
-        libc::ENOBUFS,
-        libc::ENOMEM,
-        libc::EMSGSIZE,
-        libc::EHOSTUNREACH,
-        libc::ENETUNREACH,
-        libc::EINTR,
-        libc::ENETDOWN,
-        libc::EPERM,
-        libc::EACCES,
-    ]
-};
 
 /// Worlds of errors.
 const SEEDS: u64 = 2;
 
 /// Bytes each way under errors.
 const LENGTH: usize = 1 << 19;
-
-/// Connections between two looks at the allocator, and looks at most.
-const CONNECTIONS: usize = 50;
-const ROUNDS: usize = 6;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use utp_proto::congestion::FixedWindow;
 use utp_proto::{CloseReason, Config, ConnectionStats};
-use utp_tests::puppet::{Kind, Puppet, Raw, piece, reset, state};
+use utp_tests::puppet::{Kind, Puppet, Raw, ms, piece, reset, seconds, state};
 use utp_tests::sim::{ConnId, HostId, Link, Random, Script, World};
 
 /// Connections of as many hosts with one, half of them in each direction, all of them busy.
@@ -104,6 +104,27 @@ fn whoever_knows_the_id_has_to_guess_one_of_six_numbers() {
         println!("{packets} packets under way: {} of 65536 numbers end the connection", ends.len());
         let expected: Vec<_> = (-3..=packets + 1).filter(|&n| n <= 0 || n >= packets).collect();
         assert!(ends == expected && ends.len() <= 6, "{ends:?}");
+    }
+}
+
+/// ...nor does it help him to bring the connection into doubt, with the number of a packet under way, and to wait for a
+/// silence: that has to last for three time-outs.
+#[test]
+fn a_doubtful_reset_and_an_outage_of_seconds_end_nothing() {
+    for (outage, survives) in [(ms(400), true), (ms(1_400), true), (seconds(3), true), (seconds(20), false)] {
+        let mut p = flying(8);
+        for _ in 0..outage.as_millis() / 100 {
+            p.send(reset().ack(3 + 2));
+            p.wait(ms(100));
+        }
+        println!("{outage:?} of silence: {:?}", p.closed());
+        assert_eq!(p.closed(), (!survives).then_some(CloseReason::Reset), "{outage:?}");
+        if survives {
+            p.send(state().ack(3 + 8));
+            p.write(&piece(9));
+            p.wait(seconds(1));
+            assert_eq!(p.closed(), None);
+        }
     }
 }
 

@@ -100,6 +100,6 @@ fn ten_thousand_shut_windows_keep_within_the_budget_and_disturb_nobody() {
     world.run_while(seconds(60), |world| world.dialer(conn).closed.is_none());
     let took = world.now() - start;
     println!("an honest peer gets 10 MB in {took:.2?}");
-    // 4 s at the rate of the link; with 16 KiB at a time, 20 ms each, it is 12.
-    assert!(world.dialer(conn).is_clean() && took < Duration::from_secs(16), "{took:?}");
+    // 4 s at the rate of the link; with 16 KiB at a time, 20 ms each and the time that the link takes for them, 13.4.
+    assert!(world.dialer(conn).is_clean() && took < Duration::from_secs(14), "{took:?}");
 }

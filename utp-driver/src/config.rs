@@ -23,6 +23,8 @@ pub struct SocketConfig {
     pub(crate) send_offload: bool,
     pub(crate) receive_offload: bool,
     pub(crate) datagram_queue: usize,
+    #[cfg(feature = "faults")]
+    pub(crate) faults: Option<Arc<dyn crate::faults::Faults>>,
 }
 
 impl Default for SocketConfig {
@@ -47,6 +49,8 @@ impl From<Arc<Config>> for SocketConfig {
             send_offload: true,
             receive_offload: true,
             datagram_queue: DATAGRAM_QUEUE,
+            #[cfg(feature = "faults")]
+            faults: None,
         }
     }
 }
@@ -99,6 +103,13 @@ impl SocketConfig {
     /// Default 256 KiB; 0 keeps none. What comes beyond that is dropped and counted.
     pub fn datagram_queue(&mut self, bytes: usize) -> &mut Self {
         self.datagram_queue = bytes;
+        self
+    }
+
+    /// For tests: what becomes of the socket's system calls. Default: whatever the system says.
+    #[cfg(feature = "faults")]
+    pub fn faults(&mut self, faults: Arc<dyn crate::faults::Faults>) -> &mut Self {
+        self.faults = Some(faults);
         self
     }
 }

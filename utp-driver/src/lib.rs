@@ -9,6 +9,7 @@
 //!   methods that only forward.
 //! - [`race`]: connecting to the one of several addresses that answers first.
 //! - [`events`], [`references`], [`text`]: what programs for Node.js are used to, for all adapters.
+//! - `faults`, with the feature of that name: system calls that fail, for tests.
 //!
 //! Applications use an adapter (`utp-tokio` and its siblings), not this crate.
 #![forbid(unsafe_code)]
@@ -19,6 +20,8 @@ mod config;
 mod driver;
 pub mod endpoint;
 pub mod events;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod halves;
 pub mod hub;
 pub mod race;

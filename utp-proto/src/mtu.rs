@@ -47,10 +47,12 @@ struct Search {
     probes: [Probe; PROBES],
     /// What is to be tried next, in this order; 0: nothing.
     plan: [u16; PROBES],
-    /// What the network said of the probes in flight: the most that fits, 0 if it did not say.
+    /// What the network said of the probes in flight: the most that fits.
     hint: Option<u16>,
-    /// It was right as far as we know: to be tried next, alone.
+    /// A probe was lost about which it said so: to be tried next, alone.
     next: Option<u16>,
+    /// What was tried for that reason; 0: nothing.
+    told: u16,
 }
 
 /// `size` 0: none.
@@ -137,21 +139,20 @@ impl Mtu {
         self.current = self.current.max(size);
         search.upper = search.upper.max(size);
         search.hint = search.hint.filter(|&hint| hint >= size);
-        search.next = search.next.filter(|&next| next > self.current);
         if search.doubted <= self.current {
             search.doubted = 0;
         }
         self.go_on(now);
     }
 
-    /// A probe was lost. A single loss proves nothing; two, of this size or smaller ones, or one that the network has
-    /// announced, mean that the size does not pass.
+    /// A probe was lost. A single loss proves nothing, whatever the network says of it; two, of this size or smaller
+    /// ones, mean that the size does not pass.
     pub(crate) fn on_probe_lost(&mut self, now: Time, seq: SeqNr) {
         let Some(search) = &mut self.search else { return };
         let Some(size) = search.take(seq) else { return };
         self.lost += 1;
         if size > self.current && size <= search.upper {
-            search.refute(size, self.current);
+            search.refute(size);
         }
         self.go_on(now);
     }
@@ -165,10 +166,10 @@ impl Mtu {
     }
 
     /// The network says that `size` bytes (if known) are the most that fits. Only ever a hint, which anybody may have
-    /// forged: it counts if a probe in flight is lost, spares a second one and tells what to try next. It never
-    /// makes packets smaller; if it is true, silence will.
+    /// forged: if a probe in flight is lost, it tells what to try next, before anything else. It rules no size out and
+    /// never makes packets smaller; if it is true, losses will.
     pub(crate) fn on_too_big(&mut self, size: Option<usize>) {
-        let hint = size.map_or(0, |s| s.min(usize::from(u16::MAX)) as u16);
+        let Some(hint) = size.and_then(|size| u16::try_from(size).ok()) else { return };
         if let Some(search) = &mut self.search
             && search.in_flight().any(|size| hint < size)
         {
@@ -205,8 +206,12 @@ impl Mtu {
         }
         search.plan = [0; PROBES];
         let is_new = search.doubted == 0 && search.upper == self.ceiling;
-        if let Some(next) = search.next.filter(|next| *next >= least) {
+        if let Some(next) = search.next.take().filter(|next| (least..=limit).contains(next)) {
             search.plan[0] = next;
+            search.told = next;
+        } else if search.told == current && limit - current >= granularity(current) {
+            // It passes. If it is the most that does, as was said, the next larger size does not.
+            search.plan[0] = current + granularity(current);
         } else if !is_new && limit.saturating_sub(current) >= granularity(current) {
             search.divide(current, self.overhead);
         } else if search.in_flight().next().is_some() {
@@ -262,11 +267,9 @@ impl Search {
     }
 
     /// A probe of a size that may have passed was lost.
-    fn refute(&mut self, size: u16, current: u16) {
-        if let Some(hint) = self.hint.take_if(|hint| *hint < size) {
-            self.next = Some(hint).filter(|&hint| hint > current);
-            self.upper = self.next.unwrap_or(size - 1);
-        } else if self.doubted == 0 {
+    fn refute(&mut self, size: u16) {
+        self.next = self.hint.take_if(|hint| *hint < size).or(self.next);
+        if self.doubted == 0 {
             self.doubted = size;
         } else {
             // The larger one of two was lost twice as far as the path matters, the smaller one once.

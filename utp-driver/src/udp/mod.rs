@@ -40,6 +40,8 @@ pub struct Udp<S> {
     buffers: BufferSizes,
     /// Segments that one send call may carry.
     send_segments: usize,
+    #[cfg(feature = "faults")]
+    faults: Option<std::sync::Arc<dyn crate::faults::Faults>>,
 }
 
 impl<S> Udp<S> {
@@ -88,7 +90,16 @@ impl<S: UdpSocket> Udp<S> {
         let offload = config.send_offload && !has_traffic_class(&socket);
         let send_segments = if offload { state.max_gso_segments() } else { 1 };
         let socket = register(socket)?;
-        Ok(Self { socket, state, family, local, buffers, send_segments })
+        Ok(Self {
+            socket,
+            state,
+            family,
+            local,
+            buffers,
+            send_segments,
+            #[cfg(feature = "faults")]
+            faults: config.faults.clone(),
+        })
     }
 
     /// Sends one datagram that is none of the protocol's.
@@ -127,21 +138,35 @@ impl<S: UdpSocket> Udp<S> {
 
     /// One system call. `may_fragment`: the network may cut the datagram.
     fn send(&self, transmit: &quinn_udp::Transmit<'_>, may_fragment: bool) -> io::Result<()> {
-        let send = || {
-            self.socket
-                .try_io(Direction::Write, || self.state.try_send(UdpSockRef::from(&self.socket), transmit))
-        };
+        let send =
+            || self.call(Direction::Write, |socket| self.state.try_send(UdpSockRef::from(socket), transmit));
         if may_fragment { fragment::allowed(&self.socket, transmit.destination, send) } else { send() }
     }
 
     /// One system call, for as many of `datagrams` as the socket takes.
     fn send_many(&self, datagrams: &singles::Singles<'_>) -> io::Result<usize> {
-        self.socket.try_io(Direction::Write, || singles::send(&self.socket, datagrams))
+        self.call(Direction::Write, |socket| singles::send(socket, datagrams))
     }
 
     /// One system call.
     fn receive(&self, buffers: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
-        self.socket.try_io(Direction::Read, || self.state.recv(UdpSockRef::from(&self.socket), buffers, meta))
+        let received =
+            self.call(Direction::Read, |socket| self.state.recv(UdpSockRef::from(socket), buffers, meta))?;
+        #[cfg(feature = "faults")]
+        if let Some(faults) = &self.faults {
+            for meta in &mut meta[..received] {
+                meta.timestamp = meta.timestamp.map(|stamp| faults.arrived(stamp));
+            }
+        }
+        Ok(received)
+    }
+
+    fn call<R>(&self, direction: Direction, call: impl FnOnce(&S) -> io::Result<R>) -> io::Result<R> {
+        #[cfg(feature = "faults")]
+        if let Some(faults) = &self.faults {
+            faults.before(direction)?;
+        }
+        self.socket.try_io(direction, || call(&self.socket))
     }
 }
 

@@ -116,8 +116,8 @@ impl Connection {
         let is_under_way =
             header.ack_nr.distance_from(self.outstanding.una()) < self.outstanding.len() as u16;
         if is_under_way && self.outstanding.sent_last() != Some(header.ack_nr) {
-            if !self.reset_in_doubt {
-                self.reset_in_doubt = true;
+            if self.reset_in_doubt == 0 {
+                self.reset_in_doubt = 1;
                 self.acks.on_urgent();
             }
             return false;
@@ -139,7 +139,7 @@ impl Connection {
 
     /// Whether a RESET came that may be forged, and nothing that would contradict it.
     pub(crate) fn is_reset_in_doubt(&self) -> bool {
-        self.reset_in_doubt
+        self.reset_in_doubt > 0
     }
 
     fn handle_established(&mut self, cx: &mut Context<'_>, packet: &Packet<'_>) -> bool {
@@ -159,7 +159,7 @@ impl Connection {
         }
         self.note_timestamps(cx, header);
         self.timers.received = cx.now;
-        self.reset_in_doubt = false;
+        self.reset_in_doubt = 0;
         self.note_signs(cx, header, acks);
         if let AckPlace::New(cumulative) = acks {
             let repeat = header.kind == PacketType::State && self.peer_window == header.wnd_size;

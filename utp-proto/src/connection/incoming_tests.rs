@@ -152,17 +152,42 @@ fn a_reset_that_names_what_was_not_sent_last_is_asked_about() {
     for number in [4, 5] {
         assert!(reset(&mut doubted(), 30, number));
     }
-    // So does silence.
-    let time_out = |lab: &mut Lab| {
-        let at = lab.c.retransmit_at();
-        lab.at(at.0, |c, cx| c.handle_timeout(cx));
-        lab.c.state.is_closed()
+}
+
+#[test]
+fn a_doubtful_reset_is_believed_after_three_questions_without_an_answer() {
+    let reset = |lab: &mut Lab, at, n| lab.takes(at, header(PacketType::Reset, THEIRS, OURS.plus(n)), &[]);
+    let doubted = || {
+        let mut lab = Lab::connected(plain());
+        lab.sent(0, &[100; 5]);
+        assert!(!reset(&mut lab, 10, 2));
+        lab
     };
-    assert!(time_out(&mut doubted()));
-    // But not who goes on.
+    // The last of some time-outs. Whether it has asked again, and is over.
+    let time_outs = |lab: &mut Lab, count| {
+        let mut asked = false;
+        for _ in 0..count {
+            lab.c.acks = crate::connection::acks::Acks::default();
+            let at = lab.c.retransmit_at();
+            lab.at(at.0, |c, cx| c.handle_timeout(cx));
+            asked = lab.c.acks.is_due(at);
+        }
+        (asked, lab.c.state.is_closed())
+    };
+    let over = [1, 2, 3].map(|count| time_outs(&mut doubted(), count));
+    assert_eq!(over, [(true, false), (true, false), (false, true)]);
+    // Who says anything meanwhile is there, and it all begins anew.
     let mut lab = doubted();
-    assert!(lab.takes(30, header(PacketType::State, THEIRS, OURS.minus(1)), &[]));
-    assert!(!time_out(&mut lab));
+    assert_eq!(time_outs(&mut lab, 2), (true, false));
+    let now = lab.c.retransmit_at().0 - 1;
+    assert!(lab.takes(now, header(PacketType::State, THEIRS, OURS.minus(1)), &[]));
+    assert!(!reset(&mut lab, now, 2));
+    assert_eq!(time_outs(&mut lab, 2), (true, false));
+    assert_eq!(time_outs(&mut lab, 1), (false, true));
+    // Without a doubt, nothing is asked.
+    let mut lab = doubted();
+    assert!(lab.takes(20, header(PacketType::State, THEIRS, OURS.minus(1)), &[]));
+    assert_eq!(time_outs(&mut lab, 3), (false, false));
 }
 
 #[test]

@@ -102,8 +102,8 @@ pub(crate) struct Connection {
     peer_window: u32,
     /// Timestamp of the packet that told it.
     window_told: Timestamp,
-    /// A RESET came that may be forged, and nothing since.
-    reset_in_doubt: bool,
+    /// A RESET came that may be forged, and nothing since: how often the peer was asked. 0: there is no doubt.
+    reset_in_doubt: u8,
     /// The largest window that the peer has told: what it buffers at all.
     largest_window: u32,
     /// The endpoint holds as much as it may: hold less (see [`Config::memory_budget`]).
@@ -249,7 +249,7 @@ impl Connection {
             honesty: Honesty::new(),
             peer_window: INITIAL_PEER_WINDOW,
             window_told: Timestamp(0),
-            reset_in_doubt: false,
+            reset_in_doubt: 0,
             largest_window: 0,
             is_short: false,
             wants_write: false,

@@ -175,9 +175,17 @@ impl Connection {
                 self.timers.tail_probes += 1;
                 self.timers.tail_due = true;
             }
-            // Nothing has come that would contradict it.
-            Timer::Retransmit if self.reset_in_doubt => self.close_with(cx, CloseReason::Reset),
-            Timer::Retransmit => self.retransmit_timeout(cx),
+            // Nothing has come that would contradict it, however often we asked.
+            Timer::Retransmit if self.reset_in_doubt >= QUESTIONS => {
+                self.close_with(cx, CloseReason::Reset);
+            }
+            Timer::Retransmit => {
+                if self.reset_in_doubt > 0 {
+                    self.reset_in_doubt += 1;
+                    self.acks.on_urgent();
+                }
+                self.retransmit_timeout(cx);
+            }
             Timer::Persist => {
                 self.timers.persist_due = true;
                 self.timers.persist_backoff += 1;
@@ -283,6 +291,10 @@ const MAX_TIMERS: usize = 16;
 
 /// Repetitions of the first acknowledgement: after 1, 3, 7 and 15 s.
 const CONFIRMS: u32 = 4;
+
+/// Questions without an answer, each followed by a time-out, after which a RESET that may be forged is believed: at least
+/// 3.5 s of silence. Whoever knows the connection's id can bring it into doubt, and a time-out or two are nothing unusual.
+const QUESTIONS: u8 = 3;
 
 /// Microseconds between probes of a closed window: at least 1 s (RFC 6298's floor)...
 const MIN_PERSIST: u64 = 1_000_000;

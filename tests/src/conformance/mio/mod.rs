@@ -61,6 +61,16 @@ impl Socket {
         Ok(Self { bridge })
     }
 
+    /// Lets the event loop go round, if it is still there.
+    pub(crate) fn waker(&self) -> impl Fn() + Send + Sync + 'static {
+        let bridge = Arc::downgrade(&self.bridge);
+        move || {
+            if let Some(bridge) = bridge.upgrade() {
+                bridge.wake();
+            }
+        }
+    }
+
     fn connect_by(
         &self,
         connect: impl FnOnce(&mut UtpSocket) -> io::Result<ConnectionHandle>,
