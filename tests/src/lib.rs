@@ -20,3 +20,8 @@ pub mod linkemu;
 pub mod packet;
 pub mod puppet;
 pub mod sim;
+
+/// The programs of the README compile, and those that end are run.
+#[cfg(all(doctest, feature = "interop"))]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

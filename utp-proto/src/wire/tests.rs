@@ -74,7 +74,7 @@ fn other_types_and_versions_are_not_utp() {
 
 #[test]
 fn sack_of_any_length_is_read() {
-    for len in 0..=255usize {
+    for len in (0..=255usize).step_by(if cfg!(miri) { 51 } else { 1 }) {
         let mask = vec![0xff; len];
         let bytes = build(header(), &[(1, &mask)], &[]);
         let packet = Packet::parse(&bytes).unwrap();
