@@ -29,18 +29,35 @@ impl<'a> Connection<'a> {
     }
 
     fn with<R>(&mut self, f: impl FnOnce(&mut Machine, &mut Context<'_>) -> R) -> R {
-        let Endpoint { connections, clock, pools, now, memory, config, .. } = &mut *self.endpoint;
-        let mut cx = Context { now: *now, clock: *clock, pools };
-        let connection = &mut connections[self.slot as usize].connection;
-        connection.set_short(*memory >= config.memory_budget);
-        let result = f(connection, &mut cx);
+        let result = self.look(f);
         self.endpoint.settle(self.slot);
         result
     }
 
+    /// The same for what may be refused: then there is nothing to be sent or told, and nobody is woken for it. An
+    /// application may try on every turn.
+    fn attempt<R, E>(
+        &mut self,
+        f: impl FnOnce(&mut Machine, &mut Context<'_>) -> Result<R, E>,
+    ) -> Result<R, E> {
+        let result = self.look(f);
+        if result.is_ok() {
+            self.endpoint.settle(self.slot);
+        }
+        result
+    }
+
+    fn look<R>(&mut self, f: impl FnOnce(&mut Machine, &mut Context<'_>) -> R) -> R {
+        let Endpoint { connections, clock, pools, now, memory, config, .. } = &mut *self.endpoint;
+        let mut cx = Context { now: *now, clock: *clock, pools };
+        let connection = &mut connections[self.slot as usize].connection;
+        connection.set_short(*memory >= config.memory_budget);
+        f(connection, &mut cx)
+    }
+
     /// Copies what has arrived into `buf`. `Ok(0)` for a non-empty `buf`: the peer has finished.
     pub fn read(&mut self, buf: &mut [u8]) -> Result<usize, ReadError> {
-        self.with(|c, cx| c.read(cx.pools, buf))
+        self.attempt(|c, cx| c.read(cx.pools, buf))
     }
 
     /// What has arrived, without copying: the first contiguous part of it. If it is empty,
@@ -69,12 +86,12 @@ impl<'a> Connection<'a> {
     /// Queues a copy of as much of `data` as fits: at least one byte, unless `data` is empty. Allowed
     /// while the connection is still being opened.
     pub fn write(&mut self, data: &[u8]) -> Result<usize, WriteError> {
-        self.with(|c, cx| c.write(cx.pools, data))
+        self.attempt(|c, cx| c.write(cx.pools, data))
     }
 
     /// The same without copying: splits off `data` what fits.
     pub fn write_bytes(&mut self, data: &mut Bytes) -> Result<usize, WriteError> {
-        self.with(|c, cx| c.write_bytes(cx.pools, data))
+        self.attempt(|c, cx| c.write_bytes(cx.pools, data))
     }
 
     /// Bytes that [`write`](Self::write) would take now.

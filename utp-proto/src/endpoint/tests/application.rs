@@ -1,5 +1,7 @@
 //! What the application is told of a connection, and what it may hold.
 
+use bytes::Bytes;
+
 use super::*;
 
 /// Nobody accepts. Peers that break off make room for others, but what one has said to its end is kept.
@@ -73,7 +75,7 @@ fn the_application_is_told_how_far_each_byte_has_got() {
     let mut pair = Pair::new(config);
     let [a, b] = pair.connected();
     pair.at(0, a).write(&[7; 2_000]).unwrap();
-    let mut bytes = bytes::Bytes::from(vec![8; 2_000]);
+    let mut bytes = Bytes::from(vec![8; 2_000]);
     assert_eq!(pair.at(0, a).write_bytes(&mut bytes), Ok(2_000));
     assert_eq!((pair.at(0, a).bytes_written(), pair.at(0, a).bytes_sent()), (4_000, 0));
     assert_eq!(pair.ends[0].stats().memory, 4_000);
@@ -112,7 +114,7 @@ fn a_write_cut_short_is_followed_by_word_of_new_room_and_a_full_one_by_none() {
             let mut pair = Pair::new(config);
             let [a, _] = pair.connected();
             pair.events[0].clear();
-            let mut data = bytes::Bytes::from(vec![7; len]);
+            let mut data = Bytes::from(vec![7; len]);
             let taken =
                 if is_shared { pair.at(0, a).write_bytes(&mut data) } else { pair.at(0, a).write(&data) };
             assert_eq!(taken, Ok(64 << 10));
@@ -142,4 +144,23 @@ fn the_figures_of_a_connection_are_those_of_its_path() {
     assert_eq!((sender.peer_window, receiver.receive_window), (40_000, 40_000), "no more than it allows");
     assert!(receiver.receive_limit >= 40_000 && sender.send_limit >= 1 << 20);
     assert_eq!(sender.packet_limit, u64::from(Config::default().max_packets_in_flight));
+}
+
+#[test]
+fn what_is_refused_asks_for_no_turn() {
+    let mut pair = Pair::new(Config::default());
+    let [a, b] = pair.connected();
+    pair.run(Duration::from_secs(20));
+    let before = pair.ends[1].poll_timeout();
+    assert!(before.is_none_or(|at| at > pair.now));
+    assert_eq!(pair.at(1, b).read(&mut [0; 10]), Err(ReadError::Blocked));
+    assert_eq!(pair.ends[1].poll_timeout(), before);
+    while pair.at(0, a).write(&[0; 10_000]).is_ok() {}
+    assert_eq!(pair.ends[0].poll_timeout(), Some(pair.now), "what was taken does");
+    pair.drain();
+    let before = pair.ends[0].poll_timeout();
+    assert!(before.is_some_and(|at| at > pair.now));
+    assert_eq!(pair.at(0, a).write(&[0; 10]), Err(WriteError::Blocked));
+    assert_eq!(pair.at(0, a).write_bytes(&mut Bytes::from_static(b"more")), Err(WriteError::Blocked));
+    assert_eq!(pair.ends[0].poll_timeout(), before);
 }
