@@ -7,7 +7,7 @@ pub mod bench;
 #[cfg(feature = "interop")]
 pub mod conformance;
 pub mod congestion;
-#[cfg(feature = "interop")]
+#[cfg(feature = "core-bench")]
 pub mod core_bench;
 pub mod counting;
 #[cfg(all(feature = "interop", target_os = "linux"))]
