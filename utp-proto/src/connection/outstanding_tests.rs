@@ -283,15 +283,25 @@ fn what_the_peer_cannot_tell_about_is_lost_after_a_time_out_only() {
 
 #[test]
 fn what_left_long_ago_does_not_hold_up_the_repair_of_what_is_known_to_be_lost() {
-    let mut f = flight(60);
-    f.out.resend(Time(300_000), seq(0), false);
-    f.ack(Time(400_000), 1, &[]);
-    // The first one beyond the mask is known to be lost, those behind it are not.
-    let mut losses = Losses::default();
-    f.out.mark_lost(seq(34), &mut losses);
-    f.out.trim();
-    assert_eq!(f.out.detect_losses(Time(600_000), &f.rtt).packets, 25);
+    let torn = || {
+        let mut f = flight(100);
+        f.out.resend(Time(300_000), seq(0), false);
+        f.ack(Time(400_000), 1, &[2]);
+        // The first one beyond the mask is known to be lost, those behind it are not.
+        let mut losses = Losses::default();
+        f.out.mark_lost(seq(66), &mut losses);
+        f.out.trim();
+        f
+    };
+    let mut f = torn();
+    assert_eq!(f.out.detect_losses(Time(600_000), &f.rtt).packets, 33);
     assert_eq!((f.out.in_flight(), f.out.loss_deadline(&f.rtt)), (0, None));
+    // Nor does it once that one was sent again and overtaken: it is young.
+    let mut f = torn();
+    f.out.resend(Time(590_000), seq(66), false);
+    f.out.resend(Time(590_001), seq(5), false);
+    f.ack(Time(690_001), 0, &[2, 5]);
+    assert_eq!((f.out.in_flight(), f.out.is_lost(seq(66))), (LEN as u64, false));
 }
 
 #[test]

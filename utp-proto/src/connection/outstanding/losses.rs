@@ -63,15 +63,16 @@ impl Outstanding {
     }
 
     /// A packet in flight and overtaken that the peer's masks cannot tell of, so that only a long time speaks against it:
-    /// the first one of all, or the oldest transmission.
+    /// the oldest transmission of all, or, if the masks can tell of that, the first one beyond them.
     fn untold(&self) -> Option<(SeqNr, &Sent)> {
         let beyond = self.mask_reach + 1;
-        let first = self.packets.get(usize::from(beyond)).map(|packet| (self.una.plus(beyond), packet));
         let oldest = self.log.front().and_then(|&seq| Some((seq, self.live(seq, self.log_base)?)));
-        let oldest = oldest.filter(|(seq, _)| seq.distance_from(self.una) >= beyond);
+        let first = self.packets.get(usize::from(beyond)).map(|packet| (self.una.plus(beyond), packet));
         let overtaken = |packet: &Sent| self.delivered.is_some_and(|delivered| packet.tx < delivered);
-        let counts = |(_, packet): &(SeqNr, &Sent)| packet.status == Status::InFlight && overtaken(packet);
-        first.filter(counts).or(oldest.filter(counts))
+        oldest
+            .filter(|(seq, _)| seq.distance_from(self.una) >= beyond)
+            .or(first)
+            .filter(|(_, packet)| packet.status == Status::InFlight && overtaken(packet))
     }
 
     /// What is so old is not in the network any more: counted as in flight, it would hold up the repair of what is
