@@ -196,3 +196,23 @@ pub const ERRORS: &[i32] = &[
     libc::EPERM,
     libc::EACCES,
 ];
+
+/// A test of each case, a function of the adapter, on every adapter; `run` takes that function.
+#[macro_export]
+macro_rules! on_every_adapter {
+    ($run:ident: $($case:ident)*) => {
+        $crate::on_every_adapter! { @ on_tokio tokio Tokio $run [$($case)*] }
+        $crate::on_every_adapter! { @ on_async_std async_std AsyncStd $run [$($case)*] }
+        $crate::on_every_adapter! { @ on_mio mio Mio $run [$($case)*] }
+    };
+    (@ $module:ident $from:ident $adapter:ident $run:ident [$($case:ident)*]) => {
+        mod $module {
+            $(
+                #[test]
+                fn $case() {
+                    super::$run(super::$case::<$crate::conformance::$from::$adapter>);
+                }
+            )*
+        }
+    };
+}

@@ -19,6 +19,7 @@ use utp_tests::conformance::tools::{
 use utp_tests::conformance::{Adapter, within};
 use utp_tests::counting::{self, Counting};
 use utp_tests::faults::{ERRORS, Failing, Faulty, Injector};
+use utp_tests::on_every_adapter;
 use utp_tests::puppet::{Kind, Raw};
 use utp_tokio::Config;
 
@@ -28,26 +29,7 @@ static COUNTING: Counting = Counting;
 /// Allocations are the process's: one test at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
-macro_rules! on_every_adapter {
-    ($($case:ident)*) => {
-        on_every_adapter! { on_tokio Tokio tokio [$($case)*] }
-        on_every_adapter! { on_async_std AsyncStd async_std [$($case)*] }
-        on_every_adapter! { on_mio Mio mio [$($case)*] }
-    };
-    ($module:ident $adapter:ident $from:ident [$($case:ident)*]) => {
-        mod $module {
-            $(
-                #[test]
-                fn $case() {
-                    use utp_tests::conformance::$from::$adapter;
-                    super::alone(super::$case::<$adapter>);
-                }
-            )*
-        }
-    };
-}
-
-on_every_adapter! {
+on_every_adapter! { alone:
     transfers_leave_nothing
     errors_of_every_kind_leave_nothing
     an_outage_leaves_nothing

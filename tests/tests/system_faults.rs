@@ -17,28 +17,10 @@ use utp_tests::conformance::tools::{connection, expect_end, loopback, receive, s
 use utp_tests::conformance::{Adapter, LIMIT, within};
 use utp_tests::faults::{ERRORS, Failing, Faulty, Injector};
 use utp_tests::interop::pattern::Pattern;
+use utp_tests::on_every_adapter;
 use utp_tokio::Config;
 
-macro_rules! on_every_adapter {
-    ($($case:ident)*) => {
-        on_every_adapter! { on_tokio Tokio tokio [$($case)*] }
-        on_every_adapter! { on_async_std AsyncStd async_std [$($case)*] }
-        on_every_adapter! { on_mio Mio mio [$($case)*] }
-    };
-    ($module:ident $adapter:ident $from:ident [$($case:ident)*]) => {
-        mod $module {
-            $(
-                #[test]
-                fn $case() {
-                    use utp_tests::conformance::$from::$adapter;
-                    super::run(super::$case::<$adapter>());
-                }
-            )*
-        }
-    };
-}
-
-on_every_adapter! {
+on_every_adapter! { run:
     errors_of_every_kind_lose_no_byte
     each_kind_of_error_by_itself_loses_no_byte
     storms_of_calls_that_would_block_lose_no_byte
@@ -50,8 +32,10 @@ on_every_adapter! {
     over_loopbacks_of_any_mtu
 }
 
-fn run(test: impl Future<Output = ()> + Send + 'static) {
-    within(LIMIT, || runtime(2).block_on(async { tokio::spawn(test).await.expect("a test that ends well") }));
+fn run<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce() -> F + Send + 'static) {
+    within(LIMIT, || {
+        runtime(2).block_on(async { tokio::spawn(test()).await.expect("a test that ends well") })
+    });
 }
 
 fn runtime(threads: usize) -> tokio::runtime::Runtime {
