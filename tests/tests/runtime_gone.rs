@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::{Builder, Runtime};
 use utp_tests::conformance::{LIMIT, within};
-use utp_tokio::{CloseReason, Data, SocketEvent, StreamEvent, UtpSocket, UtpStream};
+use utp_tokio::{CloseReason, Config, Data, SocketConfig, SocketEvent, StreamEvent, UtpSocket, UtpStream};
 
 fn runtime() -> Runtime {
     Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap()
@@ -89,33 +89,49 @@ fn every_wait_ends() {
 /// A program that ends without waiting: its runtime goes, and the system knows nothing of its connections.
 #[test]
 fn peers_are_told() {
-    for bytes in [0, 5_000, 300_000] {
+    for bytes in [0, 5_000, 10 * WINDOW] {
         for drops in [true, false] {
             within(LIMIT, move || {
                 let (lives, dies) = (runtime(), runtime());
-                let server = lives.block_on(UtpSocket::bind("127.0.0.1:0")).unwrap();
+                let server = lives.block_on(UtpSocket::bind_with("127.0.0.1:0", narrow())).unwrap();
                 let to = server.local_addr();
-                let kept = dies.block_on(async {
+                let accepted = lives.spawn(async move { server.accept().await.map(|(stream, _)| stream) });
+                let (kept, stream) = dies.block_on(async {
                     let mut client = UtpStream::connect(to).await.unwrap();
                     client.write_all(&vec![7; bytes]).await.unwrap();
                     client.shutdown().await.unwrap();
-                    (!drops).then_some(client)
+                    // What is reset before anybody has accepted it is never seen.
+                    let stream = accepted.await.unwrap().unwrap();
+                    ((!drops).then_some(client), stream)
                 });
-                dies.shutdown_background();
-                let (read, end) = lives.block_on(async {
-                    let (mut stream, _) = server.accept().await.unwrap();
-                    let mut data = Vec::new();
-                    let end = stream.read_to_end(&mut data).await.map_err(|error| error.kind());
-                    (data.len(), end)
-                });
-                println!("{bytes}, {drops}: {read} read, {end:?}");
-                match end {
-                    Ok(_) => assert_eq!(read, bytes),
+                // Waits for its tasks to be dropped, and nothing is read before.
+                drop(dies);
+                let (read, end) = lives.block_on(read_to_end(stream));
+                if bytes < WINDOW {
+                    assert_eq!((read, end), (bytes, Ok(())));
+                } else {
                     // What could not be sent at once is lost, and the peer knows it.
-                    Err(kind) => assert_eq!(kind, ErrorKind::ConnectionReset),
+                    assert_eq!(end, Err(ErrorKind::ConnectionReset), "{read} of {bytes}");
+                    assert!(read <= WINDOW, "{read}");
                 }
                 drop(kept);
             });
         }
     }
+}
+
+/// What a peer takes that does not read. Less than a system's buffer for a socket: nothing is lost on the way to it, which
+/// its peer could not know.
+const WINDOW: usize = 20_000;
+
+fn narrow() -> SocketConfig {
+    let mut config = Config::default();
+    config.receive_buffer(WINDOW).unwrap();
+    config.into()
+}
+
+async fn read_to_end(mut stream: UtpStream) -> (usize, Result<(), ErrorKind>) {
+    let mut data = Vec::new();
+    let end = stream.read_to_end(&mut data).await;
+    (data.len(), end.map(drop).map_err(|error| error.kind()))
 }
