@@ -17,7 +17,8 @@
 //! - **Target**: an eighth of the round trip and 5 ms, three packets on slow links, 25 ms at most. CUBIC's queue is never
 //!   shorter than 0.4 of the round trip on a link with a queue of one bandwidth-delay product; a fixed target
 //!   of 60 or 100 ms is longer than that, and so takes half of the link from CUBIC.
-//! - **Law**: per round trip, `k * sqrt(window)` packets of growth while the queue is below the target, and a
+//! - **Law**: per round trip, `k * sqrt(window)` packets of growth while the queue is below the target (on paths that hold
+//!   thousands of packets the root of those, which is the same for all, so that newcomers catch up), and a
 //!   part of the window proportional to the queue's excess over half the target (a quarter, on long round trips)
 //!   as decrease, as AIMD with a signal of many levels: flows that see the same queue converge to the same window, in a
 //!   time that grows with the square root of the rate instead of with the rate.
@@ -245,8 +246,13 @@ impl Ebb {
     /// Additive growth per round trip, bytes.
     fn gain(&self) -> f64 {
         // Long round trips come seldom: in time, growth should not depend on them too much.
-        let scale = (self.path.base() as f64 / GAIN_RTT).clamp(0.5, 2.0);
-        GAIN * scale * (self.cwnd / self.mss).sqrt() * self.mss
+        let base = self.path.base() as f64;
+        let scale = |most| (base / GAIN_RTT).clamp(0.5, most);
+        let own = self.cwnd / self.mss;
+        // The root of what all have together is the same for all of them.
+        let all = self.rate * base / 1e6 / self.mss;
+        let large = (all * (all / LARGE).powi(2).min(1.0)).min(LARGE_MOST * own);
+        GAIN * (scale(2.0) * own.sqrt()).max(scale(3.0) * large.sqrt()) * self.mss
     }
 
     fn grow(&mut self, now: Time, ack: &Ack) {
@@ -497,6 +503,14 @@ const GAIN: f64 = 0.25;
 
 /// ...at this round-trip time, in microseconds.
 const GAIN_RTT: f64 = 50_000.0;
+
+/// Packets that a path holds from which on the root of that counts instead of the window's, and more: there the window's
+/// is too slow for a newcomer (of two flows on 1 Gbit/s x 200 ms it had 19 % after a minute, with this 44 %), and what a
+/// round trip adds to the queue is short all the same. On smaller paths it soon counts for nothing...
+const LARGE: f64 = 8_000.0;
+
+/// ...and at most for so many windows: the first burst may have told too much.
+const LARGE_MOST: f64 = 4.0;
 
 /// Microseconds: packets that follow each other so closely are acknowledged at once, in pairs; peers hold back what
 /// comes alone for 5 ms and more.

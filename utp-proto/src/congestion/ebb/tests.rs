@@ -113,6 +113,24 @@ fn on_short_round_trips_two_packets_in_25_ms_are_left_and_sent_as_a_pair() {
 }
 
 #[test]
+fn growth_follows_the_window_and_on_large_paths_what_all_have_together() {
+    let mut world = World::new(500);
+    world.ebb.path.sample(Time(0), 200_000, None, None, 0);
+    // Packets per round trip, of a window beside others on a path that holds so many packets.
+    let mut gain = |window: f64, holds: f64| {
+        world.ebb.cwnd = window * MSS as f64;
+        world.ebb.rate = holds * MSS as f64 / 0.2;
+        world.ebb.gain() / MSS as f64
+    };
+    // A small path: the window alone.
+    assert_eq!([gain(100.0, 1_000.0), gain(400.0, 1_000.0)], [5.0, 10.0]);
+    // A large one: the same for all...
+    assert_eq!([gain(4_900.0, 19_600.0), gain(14_700.0, 19_600.0)], [105.0; 2]);
+    // ...but for those who have next to nothing of it, or were told too much.
+    assert_eq!([gain(100.0, 19_600.0), gain(100.0, 1e9)], [15.0; 2]);
+}
+
+#[test]
 fn an_empty_path_is_filled_and_the_queue_stays_below_the_target() {
     let mut world = World::new(500);
     world.rounds(12);
