@@ -106,7 +106,7 @@ fn on_short_round_trips_two_packets_in_25_ms_are_left_and_sent_as_a_pair() {
         world.ebb.path.sample(Time(0), base, None, None, 0);
         world.ebb.set(0.0);
         assert_eq!(world.packets(), 2);
-        world.ebb.srtt = base as u32;
+        world.ebb.spread = base as u32;
         world.ebb.flood = 0.0;
         // Bytes per second, without what the pace is faster than the window.
         world.ebb.pacing_rate().unwrap() as f64 / PACE
