@@ -152,8 +152,8 @@ async fn exchange<A: Faulty>(pair: &Pair<A>, length: usize) {
 
 async fn transfers_leave_nothing<A: Faulty>() {
     leaves_nothing::<A>(async |pair| {
-        for _ in 0..CONNECTIONS {
-            exchange(pair, 20_000).await;
+        for _ in 0..CONNECTIONS / AT_ONCE {
+            join_all((0..AT_ONCE).map(|_| exchange(pair, 20_000))).await;
         }
     })
     .await;
@@ -373,6 +373,10 @@ fn devices_of_small_mtu_leave_nothing() {
 
 /// Connections of a round.
 const CONNECTIONS: usize = 20;
+
+/// Transfers at a time: enough to wait for several time-outs at once, few enough that one round after another does not
+/// happen to need more blocks than all before it.
+const AT_ONCE: usize = 5;
 
 /// What a round may leave.
 const ENOUGH: i64 = CONNECTIONS as i64 / 4;

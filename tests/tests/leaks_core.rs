@@ -256,6 +256,24 @@ fn transfers_over_a_network_of_any_kind() {
     }
 }
 
+/// The same again and again, in an order that losses make another one each time, needs no more blocks than before.
+#[test]
+fn spare_blocks_are_soon_as_many_as_are_needed() {
+    let mut net = Net::new();
+    let mut spare = Vec::new();
+    for _ in 0..2 * ROUNDS {
+        net.loses = 10;
+        transfer(&mut net);
+        net.rest();
+        spare.push(net.ends.each_ref().map(|end| end.stats().spare));
+    }
+    println!("bytes of spare blocks after each round: {spare:?}");
+    for end in 0..2 {
+        let (first, last) = (spare[0][end], spare[2 * ROUNDS - 1][end]);
+        assert!(last <= first * 3 / 2, "more and more are kept: {spare:?}");
+    }
+}
+
 #[test]
 fn transfers_on_a_system_whose_calls_fail() {
     let errors = [None, Some(1000), Some(0)].map(PathError::TooBig);

@@ -1,7 +1,7 @@
 //! Round-trip time and the retransmission time-out (RFC 6298).
 
 use crate::Config;
-use crate::time::{Time, micros};
+use crate::time::{Time, micros, spread};
 
 /// Estimator of one connection. All values in microseconds.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +58,11 @@ impl Rtt {
     /// Smoothed; 0 before the first sample.
     pub(crate) fn smoothed(&self) -> u64 {
         self.srtt
+    }
+
+    /// What a window is spread over; 0 before the first sample.
+    pub(crate) fn spread(&self) -> u64 {
+        spread(self.srtt, self.latest)
     }
 
     pub(crate) fn variation(&self) -> u64 {
@@ -162,6 +167,20 @@ mod tests {
         rtt.sample(Time(1), 200_000);
         assert_eq!((rtt.smoothed(), rtt.variation()), (375_000, 200_000));
         assert_eq!(rtt.min(), 200_000);
+    }
+
+    #[test]
+    fn one_sample_of_minutes_does_not_spread_a_window_over_minutes() {
+        let mut rtt = Rtt::new(&Config::default());
+        assert_eq!(rtt.spread(), 0);
+        rtt.sample(Time(0), 170_000_000);
+        assert_eq!(rtt.spread(), 170_000_000);
+        rtt.sample(Time(1), 10_000);
+        assert_eq!((rtt.smoothed(), rtt.spread()), (148_751_250, 80_000));
+        (0..50).for_each(|n| rtt.sample(Time(n), 20_000));
+        assert_eq!(rtt.spread(), 160_000);
+        (0..50).for_each(|n| rtt.sample(Time(n), 20_000));
+        assert_eq!(rtt.spread(), rtt.smoothed());
     }
 
     #[test]

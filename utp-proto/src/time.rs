@@ -58,6 +58,15 @@ impl Clock {
     }
 }
 
+/// The round trip to spread a window over: the smoothed one, unless the latest is far shorter. After a single sample of
+/// minutes (an answer to a host that slept), a packet would go every few minutes until enough of them had been measured.
+pub(crate) fn spread(smoothed: u64, latest: u64) -> u64 {
+    smoothed.min(latest.saturating_mul(FAR))
+}
+
+/// A sample so many times shorter than the smoothed round trip is not its usual variation.
+const FAR: u64 = 8;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -487,14 +487,14 @@ impl Connection {
         if !self.config.pacing {
             return;
         }
-        let srtt = self.rtt.smoothed();
+        let round_trip = self.rtt.spread();
         let rate = self.controller.pacing_rate().unwrap_or_else(|| {
-            if srtt == 0 {
+            if round_trip == 0 {
                 return 0;
             }
             let window = self.controller.window().max(self.mss() as u64);
             let (n, d) = if window < self.controller.ssthresh() { PACE_SLOW_START } else { PACE };
-            (window.saturating_mul(1_000_000) / srtt).saturating_mul(n) / d
+            (window.saturating_mul(1_000_000) / round_trip).saturating_mul(n) / d
         });
         self.pacer.set_rate(now, rate, self.mss());
     }

@@ -56,7 +56,7 @@ use train::Train;
 
 use super::rounds::Rounds;
 use super::{Ack, Controller, ControllerFactory, INITIAL_PACKETS, Loss, MAX_WINDOW, MIN_PACKETS, PERSISTENT};
-use crate::time::{Time, micros};
+use crate::time::{Time, micros, spread};
 
 /// Parameters of [`Ebb`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,8 +101,8 @@ pub struct Ebb {
     cwnd: f64,
     /// `cwnd` in whole bytes, two packets at least: asked for before each packet that is sent.
     window: u64,
-    /// Microseconds.
-    srtt: u32,
+    /// What the window is spread over, microseconds.
+    spread: u32,
     path: Path,
     rounds: Rounds<Time>,
     round: Round,
@@ -178,7 +178,7 @@ impl Ebb {
             mss,
             cwnd,
             window: cwnd as u64,
-            srtt: 0,
+            spread: 0,
             path: Path::new(),
             rounds: Rounds::default(),
             round: Round { since: Time(0), bytes: 0.0, limited: false },
@@ -376,7 +376,8 @@ impl Controller for Ebb {
             let held = if between < CLOSE { 0 } else { (2.0 * between) as u64 };
             self.path.sample(now, rtt.as_micros() as u64, ack.delay, ack.reverse_delay, held);
         }
-        self.srtt = short(micros(ack.srtt));
+        let srtt = micros(ack.srtt);
+        self.spread = short(ack.rtt.map_or(srtt, |latest| spread(srtt, micros(latest))));
         self.round.bytes += ack.bytes as f64;
         self.round.limited |= !ack.app_limited;
         self.losses.on_delivered(
@@ -476,8 +477,8 @@ impl Controller for Ebb {
     }
 
     fn pacing_rate(&self) -> Option<u64> {
-        let srtt = Duration::from_micros(self.srtt.into()).as_secs_f64();
-        (srtt > 0.0).then(|| (self.cwnd / srtt * (PACE + self.flood)) as u64)
+        let spread = Duration::from_micros(self.spread.into()).as_secs_f64();
+        (spread > 0.0).then(|| (self.cwnd / spread * (PACE + self.flood)) as u64)
     }
 
     fn delays(&self) -> (Duration, Duration) {

@@ -14,6 +14,8 @@ pub(super) struct World {
     /// Queue of others, milliseconds.
     pub(super) others: u64,
     limited: bool,
+    /// Packets that an acknowledgement covers.
+    stretch: u64,
 }
 
 impl World {
@@ -21,7 +23,7 @@ impl World {
     pub(super) fn new(holds: u64) -> Self {
         let now = Instant::now();
         let ebb = Ebb::new(EbbConfig::default(), now, MSS as usize);
-        Self { ebb, now, holds, others: 0, limited: true }
+        Self { ebb, now, holds, others: 0, limited: true, stretch: STRETCH }
     }
 
     pub(super) fn packets(&self) -> u64 {
@@ -40,11 +42,11 @@ impl World {
         let packets = self.packets();
         let gap = rtt / packets as u32;
         self.now += rtt;
-        for i in (0..packets as u32).step_by(STRETCH as usize) {
+        for i in (0..packets as u32).step_by(self.stretch as usize) {
             let now = self.now + gap * i;
             self.ebb.on_ack(&Ack {
                 now,
-                bytes: MSS * STRETCH.min(packets - u64::from(i)),
+                bytes: MSS * self.stretch.min(packets - u64::from(i)),
                 in_flight: packets * MSS,
                 sent: sent + gap * i,
                 rtt: Some(rtt),
@@ -104,7 +106,7 @@ fn on_short_round_trips_two_packets_in_25_ms_are_left_and_sent_as_a_pair() {
         world.ebb.path.sample(Time(0), base, None, None, 0);
         world.ebb.set(0.0);
         assert_eq!(world.packets(), 2);
-        world.ebb.srtt = base as u32;
+        world.ebb.spread = base as u32;
         world.ebb.flood = 0.0;
         // Bytes per second, without what the pace is faster than the window.
         world.ebb.pacing_rate().unwrap() as f64 / PACE
@@ -198,7 +200,8 @@ fn after_idleness_it_starts_small_and_knows_how_far_to_go() {
 #[test]
 fn who_gets_less_than_the_first_burst_told_looks_early_whether_the_path_was_empty() {
     let first_drain = |told: f64| {
-        let mut world = World::new(100);
+        // What arrives in a round trip has to be seen to less than a fifth of it.
+        let mut world = World { stretch: 1, ..World::new(100) };
         let since = world.now;
         world.ebb.rate = told;
         while world.ebb.drained_at.at().is_none() {
