@@ -14,6 +14,10 @@ const RTT: Duration = ms(50);
 /// IPv4 and UDP headers.
 const HEADERS: usize = 28;
 
+fn headers(v6: bool) -> usize {
+    if v6 { 48 } else { HEADERS }
+}
+
 fn controllers() -> [(&'static str, Config); 2] {
     let mut ledbat = Config::default();
     ledbat.congestion(Arc::new(LedbatConfig::default()));
@@ -67,7 +71,7 @@ struct Path {
 /// Searches a path, and checks that no probe costs anything else. Gives when sizes were found, in round trips.
 fn search(name: &str, config: &Config, path: Path) -> Vec<(f64, u64)> {
     let Path { mtu, device, v6, rtt } = path;
-    let headers = if v6 { 48 } else { HEADERS };
+    let headers = headers(v6);
     let link = Link::new(50_000_000, rtt / 2).queue(32 << 20).mtu(mtu - headers);
     let (mut world, _, c) = world_of(config, link, device - headers, v6);
     while world.dialer(c).connected.is_none() {
@@ -151,11 +155,15 @@ fn any_mtu_is_found_within_ten_round_trips_and_costs_no_window() {
 #[test]
 fn a_black_hole_that_opens_after_a_minute_is_repaired() {
     for (name, config) in controllers() {
-        for (mtu, limit) in [(1400, 3), (1280, 3), (576, 5)] {
-            let (mut world, _, c) = world(&config, link().mtu_from(seconds(60), mtu - HEADERS), 1472);
+        for (mtu, v6, limit) in
+            [(1400, false, 3), (1280, false, 3), (576, false, 5), (1400, true, 3), (1280, true, 3)]
+        {
+            let headers = headers(v6);
+            let link = link().mtu_from(seconds(60), mtu - headers);
+            let (mut world, _, c) = world_of(&config, link, 1500 - headers, v6);
             world.run_for(seconds(60));
             let before = world.acceptor(c).read;
-            assert_eq!(stats(&mut world, c).mtu, 1472);
+            assert_eq!(stats(&mut world, c).mtu as usize, 1500 - headers);
             // What left before arrives in the first 25 ms; what comes a second later does by being repaired.
             world.run_for(ms(500));
             let stood = world.acceptor(c).read;
@@ -164,10 +172,12 @@ fn a_black_hole_that_opens_after_a_minute_is_repaired() {
             let took = world.now() - seconds(60);
             let stats = stats(&mut world, c);
             println!(
-                "{name}, {mtu}: 5 MB more {took:?} later, size {}, {} time-outs",
-                stats.mtu, stats.timeouts
+                "{name}, {mtu}, IPv{}: 5 MB more {took:?} later, size {}, {} time-outs",
+                if v6 { 6 } else { 4 },
+                stats.mtu,
+                stats.timeouts
             );
-            assert!(stats.mtu as usize <= mtu - HEADERS, "{name}, {mtu}: {stats:?}");
+            assert!(stats.mtu as usize <= mtu - headers, "{name}, {mtu}: {stats:?}");
             assert!(took < seconds(limit), "{name}, {mtu}: asked {limit} s, measured {took:?}; {stats:?}");
         }
     }

@@ -12,6 +12,7 @@
 //! A path whose MTU shrinks later shows as silence: tail-loss probes that may be fragmented are answered, what may
 //! not is not; or full packets time out. Those in flight cannot be cut again, so they are resent with
 //! [`Transmit::may_fragment`](crate::Transmit::may_fragment), while new ones are made small and the search starts over.
+//! Over IPv6, where routers never fragment, they are padded beyond what the device takes, so that their own host does.
 
 use crate::Config;
 use crate::time::Time;
@@ -70,7 +71,7 @@ impl Mtu {
             current,
             initial: current,
             ceiling,
-            overhead: if ipv6 { 48 } else { 28 },
+            overhead: if ipv6 { OVERHEAD_V6 } else { OVERHEAD_V4 },
             next_probe: Time::default(),
             search: None,
             sent: 0,
@@ -88,6 +89,12 @@ impl Mtu {
     /// Probes sent and lost.
     pub(crate) fn counts(&self) -> (u64, u64) {
         (self.sent, self.lost)
+    }
+
+    /// The size that a datagram which may be fragmented is to have. IPv6 fragments at the source alone, and there only what
+    /// is longer than the device takes: so it is made longer than that.
+    pub(crate) fn to_fragment(&self, size: usize) -> usize {
+        if self.overhead == OVERHEAD_V6 { size.max(self.ceiling.into()) + MIN_PADDING } else { size }
     }
 
     /// The smallest size that a probe can have.
@@ -359,6 +366,10 @@ const FLOOR: u16 = 508;
 
 const ETHERNET: u16 = 1500;
 
+/// IP and UDP headers.
+const OVERHEAD_V4: u16 = 28;
+const OVERHEAD_V6: u16 = 48;
+
 /// MTUs of links and tunnels, ascending: RFC 791's minimum, IPv6's, VPNs', PPPoE in L2TP, PPPoE, Ethernet, FDDI, jumbo.
 const LINKS: [u16; 8] = [576, 1280, 1400, 1464, 1492, ETHERNET, 4352, 9000];
 
@@ -393,6 +404,14 @@ mod tests {
             assert!(probes < 40, "the search does not end");
         }
         probes
+    }
+
+    #[test]
+    fn what_may_be_fragmented_is_longer_over_ipv6_than_its_device_takes() {
+        let sizes =
+            |ipv6| [1300, 1452, 2000].map(|size| Mtu::new(&Config::default(), ipv6).to_fragment(size));
+        assert_eq!(sizes(false), [1300, 1452, 2000]);
+        assert_eq!(sizes(true), [1464, 1464, 2012]);
     }
 
     #[test]

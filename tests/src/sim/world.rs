@@ -546,7 +546,10 @@ impl World {
                 }
                 let to = self.by_addr.get(&transmit.destination).copied();
                 for segment in buf.chunks(transmit.segment_size) {
-                    if segment.len() > max_datagram {
+                    // Nobody but the sender cuts datagrams of IPv6, and only those that its device does not take.
+                    let large = segment.len() > max_datagram;
+                    let cut = transmit.may_fragment && (large || transmit.destination.is_ipv4());
+                    if large && !(cut && transmit.destination.is_ipv6()) {
                         self.fail(&format!("a datagram of {} bytes", segment.len()));
                     }
                     let Some(to) = to else { continue };
@@ -556,7 +559,7 @@ impl World {
                         self.network.send(self.now, index, to, segment, false);
                         self.fail(&format!("host {index} sends a packet that it must not: {what}"));
                     }
-                    self.network.send(self.now, index, to, segment, transmit.may_fragment);
+                    self.network.send(self.now, index, to, segment, cut);
                 }
             }
             self.buf = buf;

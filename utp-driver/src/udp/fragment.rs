@@ -19,11 +19,13 @@ pub(super) fn allowed<T>(socket: &impl AsUdp, destination: SocketAddr, send: imp
 
     // A failed switch is not an error: the datagram is then too big, or not.
     if is_native_ipv6(destination) {
-        // An IPv6 sender fragments only what exceeds the route's MTU as the kernel knows it, and
-        // only when both switches allow it.
+        // An IPv6 sender fragments only what exceeds the route's MTU as the kernel knows it, which the core sees to, and
+        // only when both switches allow it; into pieces that every path takes.
         let _ = setsockopt(socket, Ipv6DontFrag, &false);
         let _ = setsockopt(socket, linux::Ipv6MtuDiscover, &IPV6_PMTUDISC_DONT);
+        let _ = setsockopt(socket, linux::Ipv6Mtu, &IPV6_LEAST_MTU);
         let sent = send();
+        let _ = setsockopt(socket, linux::Ipv6Mtu, &0);
         let _ = setsockopt(socket, linux::Ipv6MtuDiscover, &IPV6_PMTUDISC_PROBE);
         let _ = setsockopt(socket, Ipv6DontFrag, &true);
         sent
@@ -81,6 +83,10 @@ fn is_native_ipv6(destination: SocketAddr) -> bool {
     matches!(destination, SocketAddr::V6(v6) if v6.ip().to_ipv4_mapped().is_none())
 }
 
+/// RFC 8200 5.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const IPV6_LEAST_MTU: nix::libc::c_int = 1280;
+
 /// Options that `nix` does not have by name, declared the way it offers for that.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux {
@@ -90,6 +96,7 @@ mod linux {
 
     sockopt_impl!(IpMtuDiscover, Both, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::c_int);
     sockopt_impl!(Ipv6MtuDiscover, Both, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::c_int);
+    sockopt_impl!(Ipv6Mtu, Both, libc::IPPROTO_IPV6, libc::IPV6_MTU, libc::c_int);
 }
 
 /// The same for two that it has on Apple's systems only.

@@ -164,6 +164,7 @@ impl Connection {
         let alone = (self.timers.tail_due && doubtful) || self.timers.after_rto.is_some();
         let in_doubt = alone && self.outstanding.large_in_doubt() > 1;
         let may_fragment = size > self.mtu.current() || (in_doubt && size > ALWAYS_PASSES + HEADER_LEN);
+        let size = if may_fragment { self.mtu.to_fragment(size) } else { size };
         Some(Plan { what: What::Resend(seq), size, may_fragment })
     }
 
@@ -234,8 +235,11 @@ impl Connection {
             return None;
         }
         probe = probe.filter(|_| len == wanted);
-        let size = probe.unwrap_or(HEADER_LEN + len);
+        let mut size = probe.unwrap_or(HEADER_LEN + len);
         let may_fragment = early.is_some() && size > self.mtu.current();
+        if may_fragment {
+            size = self.mtu.to_fragment(size);
+        }
         Some(Plan { what: What::Data { len, probe: probe.is_some() }, size, may_fragment })
     }
 
@@ -339,9 +343,9 @@ impl Connection {
                 buf.extend_from_slice(&header.encode(0));
                 self.stats.acks_sent += 1;
             }
-            What::Resend(seq) => self.build_resend(now, header, seq, plan.may_fragment, buf),
+            What::Resend(seq) => self.build_resend(now, header, seq, plan, buf),
             What::Early { len } => self.build_early(now, header, len, buf),
-            What::Data { len, probe } => self.build_data(cx, header, len, probe.then_some(plan.size), buf),
+            What::Data { len, probe } => self.build_data(cx, header, (len, plan.size), probe, buf),
             What::Fin => {
                 let seq = self.outstanding.push(now, self.sent, 0, true, false);
                 self.state.fin_sent(seq);
@@ -399,8 +403,8 @@ impl Connection {
         &mut self,
         cx: &Context<'_>,
         header: Header,
-        len: usize,
-        probe: Option<usize>,
+        (len, size): (usize, usize),
+        probe: bool,
         buf: &mut Vec<u8>,
     ) {
         let now = cx.now;
@@ -409,16 +413,13 @@ impl Connection {
             self.controller.on_restart(cx.clock.instant(now));
             self.update_pacing(now);
         }
-        if probe.is_none() {
+        if !probe {
             self.maybe_withhold(now, len);
         }
         let start = self.sent;
-        let seq = self.outstanding.push(now, start + len as u64, len, false, probe.is_some());
-        let header = Header { kind: PacketType::Data, seq_nr: seq, ..header };
-        let link = buf.len() + 1;
-        buf.extend_from_slice(&header.encode(0));
-        if let Some(size) = probe {
-            wire::append_padding(buf, link, size - HEADER_LEN - len);
+        let seq = self.outstanding.push(now, start + len as u64, len, false, probe);
+        append_padded(Header { kind: PacketType::Data, seq_nr: seq, ..header }, size - len, buf);
+        if probe {
             self.mtu.on_probe_sent(seq, size);
             log!(trace, size, "path-MTU probe");
         }
@@ -438,13 +439,13 @@ impl Connection {
         log!(debug, seq = seq_nr.0, "a packet ahead of its turn");
     }
 
-    fn build_resend(&mut self, now: Time, header: Header, seq: SeqNr, fragmented: bool, buf: &mut Vec<u8>) {
+    fn build_resend(&mut self, now: Time, header: Header, seq: SeqNr, plan: Plan, buf: &mut Vec<u8>) {
         let Some(packet) = self.outstanding.get(seq).copied() else { return };
         let len = usize::from(packet.len);
         let kind = if packet.fin { PacketType::Fin } else { PacketType::Data };
-        buf.extend_from_slice(&Header { kind, seq_nr: seq, ..header }.encode(0));
+        append_padded(Header { kind, seq_nr: seq, ..header }, plan.size - len, buf);
         self.out.copy_to(packet.end - len as u64, len, buf);
-        self.outstanding.resend(now, seq, fragmented);
+        self.outstanding.resend(now, seq, plan.may_fragment);
         self.mtu.on_probe_lost(now, seq); // if it was one, and its fate unknown: it will not tell any more
         if packet.transmissions > 0 {
             self.stats.retransmits += 1;
@@ -498,6 +499,13 @@ impl Connection {
         });
         self.pacer.set_rate(now, rate, self.mss());
     }
+}
+
+/// Appends header and padding, `len` bytes together: the header alone if there is none.
+fn append_padded(header: Header, len: usize, buf: &mut Vec<u8>) {
+    let link = buf.len() + 1;
+    buf.extend_from_slice(&header.encode(0));
+    wire::append_padding(buf, link, len.saturating_sub(HEADER_LEN));
 }
 
 /// Bytes of a mask: what an extension can hold, in whole words.

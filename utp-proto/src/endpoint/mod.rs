@@ -83,7 +83,10 @@ pub struct Transmit {
     /// Size of every segment but the last.
     pub segment_size: usize,
     /// The datagrams are larger than what the path is now believed to take, and cannot be cut again since
-    /// they went out before: send them without the don't-fragment bit if the socket can.
+    /// they went out before: send them without the don't-fragment bit if the socket can. Over IPv6, where only the sending
+    /// host fragments, they are padded to a little more than [`Config::max_datagram`](crate::Config::max_datagram), which
+    /// the device does not take whole if that is its MTU: have them cut to IPv6's 1280 bytes (Linux `IPV6_MTU`, elsewhere
+    /// `IPV6_USE_MIN_MTU`, RFC 3542 11.1).
     pub may_fragment: bool,
 }
 
