@@ -183,6 +183,22 @@ fn a_black_hole_that_opens_after_a_minute_is_repaired() {
     }
 }
 
+/// What is to be fragmented is padded to more than the device is thought to take. If it takes that whole, the path does not.
+#[test]
+fn an_outage_on_ipv6_is_survived_where_devices_take_more_than_assumed() {
+    for (name, config) in controllers() {
+        let link = link().mtu(1452).blackout(seconds(5), seconds(4), None);
+        let (mut world, a, c) = world_of(&config, link, 1452, true);
+        world.max_datagram(a, 8952);
+        world.run_for(seconds(9));
+        let stood = world.acceptor(c).read;
+        world.run_while(seconds(40), |world| world.acceptor(c).read < stood + 5_000_000);
+        let took = world.now() - seconds(9);
+        println!("{name}: 5 MB more {took:?} after the outage");
+        assert!(took < seconds(15), "{name}: {took:?}; {:?}", stats(&mut world, c));
+    }
+}
+
 #[test]
 fn forged_messages_that_something_is_too_big_have_no_effect() {
     for (name, config) in controllers() {

@@ -12,7 +12,9 @@
 //! A path whose MTU shrinks later shows as silence: tail-loss probes that may be fragmented are answered, what may
 //! not is not; or full packets time out. Those in flight cannot be cut again, so they are resent with
 //! [`Transmit::may_fragment`](crate::Transmit::may_fragment), while new ones are made small and the search starts over.
-//! Over IPv6, where routers never fragment, they are padded beyond what the device takes, so that their own host does.
+//! Over IPv6, where routers never fragment, they are padded beyond what the device takes, so that their own host does. It
+//! does not if the device takes more than assumed, and longer packets pass still less: so only a packet that goes alone is
+//! padded, every other time, until one has arrived.
 
 use crate::Config;
 use crate::time::Time;
@@ -29,6 +31,8 @@ pub(crate) struct Mtu {
     ceiling: u16,
     /// Of the IP and UDP headers.
     overhead: u16,
+    /// Whether what was to be fragmented ever arrived.
+    fragments_pass: bool,
     /// Not before this.
     next_probe: Time,
     /// What is known so far; `None`: nothing is, and the next search has not begun.
@@ -72,6 +76,7 @@ impl Mtu {
             initial: current,
             ceiling,
             overhead: if ipv6 { OVERHEAD_V6 } else { OVERHEAD_V4 },
+            fragments_pass: false,
             next_probe: Time::default(),
             search: None,
             sent: 0,
@@ -91,10 +96,21 @@ impl Mtu {
         (self.sent, self.lost)
     }
 
-    /// The size that a datagram which may be fragmented is to have. IPv6 fragments at the source alone, and there only what
-    /// is longer than the device takes: so it is made longer than that.
-    pub(crate) fn to_fragment(&self, size: usize) -> usize {
-        if self.overhead == OVERHEAD_V6 { size.max(self.ceiling.into()) + MIN_PADDING } else { size }
+    /// The size that a datagram is to have so that it may be fragmented; `None` if nothing can come of that. IPv6 fragments
+    /// at the source alone, and there only what is longer than the device takes: so it is made longer than that, unless it is
+    /// so small that every path takes it whole. If the device takes that too, it passes even less: so only one that goes
+    /// `alone` is made longer, until such a one has arrived.
+    pub(crate) fn to_fragment(&self, size: usize, alone: bool) -> Option<usize> {
+        if self.overhead == OVERHEAD_V4 {
+            return Some(size);
+        }
+        (size > FLOOR_V6.into() && (alone || self.fragments_pass))
+            .then(|| size.max(self.ceiling.into()) + MIN_PADDING)
+    }
+
+    /// One that was made longer arrived.
+    pub(crate) fn on_fragments_passed(&mut self) {
+        self.fragments_pass = true;
     }
 
     /// The smallest size that a probe can have.
@@ -364,6 +380,9 @@ fn granularity(size: u16) -> u16 {
 /// names no figure; libtorrent and librqbit-utp go down to 548 and 528).
 const FLOOR: u16 = 508;
 
+/// The same of IPv6: 1280 less its headers (RFC 8200 5).
+const FLOOR_V6: u16 = 1280 - OVERHEAD_V6;
+
 const ETHERNET: u16 = 1500;
 
 /// IP and UDP headers.
@@ -408,10 +427,14 @@ mod tests {
 
     #[test]
     fn what_may_be_fragmented_is_longer_over_ipv6_than_its_device_takes() {
-        let sizes =
-            |ipv6| [1300, 1452, 2000].map(|size| Mtu::new(&Config::default(), ipv6).to_fragment(size));
-        assert_eq!(sizes(false), [1300, 1452, 2000]);
-        assert_eq!(sizes(true), [1464, 1464, 2012]);
+        let sizes = |mtu: &Mtu, alone| [1232, 1233, 1452, 2000].map(|size| mtu.to_fragment(size, alone));
+        let [v4, mut v6] = [false, true].map(|ipv6| Mtu::new(&Config::default(), ipv6));
+        assert_eq!(sizes(&v4, false), [1232, 1233, 1452, 2000].map(Some));
+        let longer = [None, Some(1464), Some(1464), Some(2012)];
+        assert_eq!(sizes(&v6, true), longer, "1232 passes everywhere");
+        assert_eq!(sizes(&v6, false), [None; 4], "it is not known whether that helps");
+        v6.on_fragments_passed();
+        assert_eq!(sizes(&v6, false), longer);
     }
 
     #[test]

@@ -365,6 +365,7 @@ impl Connection {
             self.recovery = None;
         }
         if acked.fragmented > 0 {
+            self.mtu.on_fragments_passed();
             self.note_fragmented(now, HEADER_LEN + usize::from(acked.fragmented));
         }
         if acked.probe {

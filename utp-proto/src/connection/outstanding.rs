@@ -37,7 +37,7 @@ pub(crate) struct Sent {
     /// The one before that was: losing it was no loss.
     previous_probe: bool,
     /// Its last transmission may have been fragmented.
-    fragmented: bool,
+    pub(crate) fragmented: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -159,13 +159,16 @@ impl Connection {
     /// stays unanswered; so may what a time-out sends. If its answer comes and no other, the path does not take large
     /// packets (any more).
     fn resend_plan(&self, seq: SeqNr) -> Option<Plan> {
-        let size = HEADER_LEN + usize::from(self.outstanding.get(seq)?.len);
+        let packet = self.outstanding.get(seq)?;
+        let size = HEADER_LEN + usize::from(packet.len);
         let doubtful = self.timers.tail_probes > 1 || !self.outstanding.is_large_proven();
         let alone = (self.timers.tail_due && doubtful) || self.timers.after_rto.is_some();
         let in_doubt = alone && self.outstanding.large_in_doubt() > 1;
         let may_fragment = size > self.mtu.current() || (in_doubt && size > ALWAYS_PASSES + HEADER_LEN);
-        let size = if may_fragment { self.mtu.to_fragment(size) } else { size };
-        Some(Plan { what: What::Resend(seq), size, may_fragment })
+        let longer = may_fragment.then(|| self.mtu.to_fragment(size, alone)).flatten();
+        // What was made longer in vain goes as it is the next time: the device may take more than that.
+        let longer = longer.filter(|&longer| longer == size || !packet.fragmented);
+        Some(Plan { what: What::Resend(seq), size: longer.unwrap_or(size), may_fragment: longer.is_some() })
     }
 
     fn resend(&self, now: Time, seq: SeqNr, obstacles: &mut Obstacles) -> Option<Plan> {
@@ -235,11 +238,10 @@ impl Connection {
             return None;
         }
         probe = probe.filter(|_| len == wanted);
-        let mut size = probe.unwrap_or(HEADER_LEN + len);
+        let size = probe.unwrap_or(HEADER_LEN + len);
         let may_fragment = early.is_some() && size > self.mtu.current();
-        if may_fragment {
-            size = self.mtu.to_fragment(size);
-        }
+        let longer = may_fragment.then(|| self.mtu.to_fragment(size, false)).flatten();
+        let (size, may_fragment) = (longer.unwrap_or(size), longer.is_some());
         Some(Plan { what: What::Data { len, probe: probe.is_some() }, size, may_fragment })
     }
 
